@@ -4,8 +4,9 @@
 //! in a file revokes them. Each daemon looks at the file twice a second.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::io;
-use std::path::PathBuf;
+use std::fs::OpenOptions;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,7 +21,6 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
-use crate::atomic;
 use crate::config::SignedGrantFiles;
 use crate::file_stamp::FileStamp;
 use crate::grant::{self, Grant};
@@ -32,6 +32,9 @@ pub struct SignedGrants {
     key: Ed25519KeyPair,
     file: PathBuf,
     revoked: ArcSwap<HashSet<String>>,
+    /// Ids that this process has revoked. No later read of the file restores their grants. The lock also orders changes of
+    /// `revoked`.
+    revoked_here: Mutex<HashSet<String>>,
     /// Error of the last read of the file, while the earlier list counts.
     problem: ArcSwap<Option<String>>,
     /// Grants that were shown lately, by id: all bearers of one share it.
@@ -61,14 +64,17 @@ impl SignedGrants {
             .map_err(|_| unusable(&files.key, "it is no private key in PEM (PKCS #8)".to_owned()))?;
         let key = Ed25519KeyPair::from_pkcs8(key.secret_pkcs8_der())
             .map_err(|_| unusable(&files.key, "it is no key for Ed25519".to_owned()))?;
-        let revoked = read_revoked(&files.revoked).map_err(|error| unusable(&files.revoked, error.to_string()))?;
-        Ok(Self {
+        let list = read_revoked(&files.revoked).map_err(|error| unusable(&files.revoked, error.to_string()))?;
+        let grants = Self {
             key,
             file: files.revoked.clone(),
-            revoked: ArcSwap::from_pointee(revoked),
+            revoked: ArcSwap::default(),
+            revoked_here: Mutex::default(),
             problem: ArcSwap::default(),
             shown: Mutex::default(),
-        })
+        };
+        grants.take(Ok(list));
+        Ok(grants)
     }
 
     /// Creates a grant and its token, which cannot be shown again.
@@ -130,16 +136,13 @@ impl SignedGrants {
     /// # Errors
     /// Any error of the file system.
     pub(crate) fn revoke(&self, id: &str) -> io::Result<()> {
-        let text = std::fs::read_to_string(&self.file)?;
-        let separator = if text.is_empty() || text.ends_with('\n') {
-            ""
-        } else {
-            "\n"
-        };
-        atomic::write(&self.file, format!("{text}{separator}{id}\n").as_bytes(), 0o600)?;
+        append_line(&self.file, id)?;
+        let mut revoked_here = self.revoked_here.lock().unwrap_or_else(PoisonError::into_inner);
+        revoked_here.insert(id.to_owned());
         let mut revoked = HashSet::clone(&self.revoked.load());
         revoked.insert(id.to_owned());
         self.replace(revoked);
+        drop(revoked_here);
         Ok(())
     }
 
@@ -148,12 +151,13 @@ impl SignedGrants {
         &self.file
     }
 
-    /// True if the text has the form of an id of a signed grant. Those of other grants are shorter.
-    pub(crate) fn is_id(text: &str) -> bool {
-        text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+    /// Id of a signed grant, in lower case. `None` for any other text: ids of other grants are shorter.
+    pub(crate) fn parse_id(text: &str) -> Option<String> {
+        let is_id = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_id.then(|| text.to_ascii_lowercase())
     }
 
-    /// Reason why the list in service is not the one in the file.
+    /// Error of the last read of the list, or its first line without an id.
     pub(crate) fn problem(&self) -> Option<String> {
         self.problem.load().as_ref().clone()
     }
@@ -177,22 +181,26 @@ impl SignedGrants {
         }
     }
 
-    fn take(&self, read: io::Result<HashSet<String>>) {
-        match read {
-            Ok(revoked) => {
-                self.problem.store(Arc::new(None));
-                self.replace(revoked);
+    fn take(&self, read: io::Result<RevokedList>) {
+        let problem = match read {
+            Ok(mut list) => {
+                let revoked_here = self.revoked_here.lock().unwrap_or_else(PoisonError::into_inner);
+                list.ids.extend(revoked_here.iter().cloned());
+                self.replace(list.ids);
+                drop(revoked_here);
+                list.problem
             }
-            Err(error) => {
-                let error = error.to_string();
-                if self.problem.load().as_ref().as_ref() != Some(&error) {
-                    tracing::warn!(file = %self.file.display(), error, "could not read the list of revoked grants");
-                }
-                self.problem.store(Arc::new(Some(error)));
-            }
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(error) = &problem
+            && self.problem.load().as_ref().as_ref() != Some(error)
+        {
+            tracing::warn!(file = %self.file.display(), error, "could not read the list of revoked grants");
         }
+        self.problem.store(Arc::new(problem));
     }
 
+    /// Puts a list in service. The caller holds `revoked_here`.
     fn replace(&self, revoked: HashSet<String>) {
         self.revoked.store(Arc::new(revoked));
         let revoked = self.revoked.load();
@@ -217,14 +225,53 @@ fn grant_of(claims: Claims) -> Grant {
     )
 }
 
-/// Reads ids, one a line. What follows a blank or `#` is a comment.
-fn read_revoked(file: &PathBuf) -> io::Result<HashSet<String>> {
+/// List of revoked grants, as read from its file.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct RevokedList {
+    ids: HashSet<String>,
+    /// First line without an id: a person meant to revoke a grant with it.
+    problem: Option<String>,
+}
+
+/// Parses ids, one a line, in either case. Text after a blank or `#` is a comment.
+fn parse_revoked(text: &str) -> RevokedList {
+    let mut list = RevokedList::default();
+    for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+        let line = line.trim();
+        let word = line.split([' ', '\t', '#']).next().unwrap_or_default();
+        match SignedGrants::parse_id(word) {
+            Some(id) => {
+                list.ids.insert(id);
+            }
+            None if line.is_empty() || line.starts_with('#') => {}
+            None if list.problem.is_none() => {
+                list.problem = Some(format!("line {} has no id of 16 hexadecimal digits", index + 1));
+            }
+            None => {}
+        }
+    }
+    list
+}
+
+fn read_revoked(file: &PathBuf) -> io::Result<RevokedList> {
     if FileStamp::of(file).is_ok() && std::fs::metadata(file)?.len() > MAX_FILE_BYTES {
         return Err(io::Error::other("it is longer than 1 MiB"));
     }
-    let text = std::fs::read_to_string(file)?;
-    let ids = text.lines().filter_map(|line| line.split([' ', '\t', '#']).next());
-    Ok(ids.filter(|id| !id.is_empty()).map(str::to_owned).collect())
+    Ok(parse_revoked(&std::fs::read_to_string(file)?))
+}
+
+/// Appends a line with one write: other daemons may append to the same file at the same time.
+fn append_line(file: &Path, line: &str) -> io::Result<()> {
+    FileStamp::of(file)?;
+    let mut file = OpenOptions::new().read(true).append(true).open(file)?;
+    let mut last = [b'\n'];
+    if file.metadata()?.len() > 0 {
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut last)?;
+    }
+    let separator = if last == [b'\n'] { "" } else { "\n" };
+    file.write_all(format!("{separator}{line}\n").as_bytes())?;
+    file.sync_all()
 }
 
 /// Error of `signed-grants`.
@@ -290,7 +337,8 @@ mod tests {
             Arc::ptr_eq(&grant, &two.find(token.as_bytes()).unwrap()),
             "bearers share it"
         );
-        assert!(SignedGrants::is_id(&id) && !SignedGrants::is_id("3f9a1c2e"));
+        assert_eq!(SignedGrants::parse_id(&id.to_uppercase()), Some(id.clone()));
+        assert_eq!(SignedGrants::parse_id("3f9a1c2e"), None);
 
         one.revoke(&id).unwrap();
         assert!(one.find(token.as_bytes()).is_none());
@@ -301,6 +349,85 @@ mod tests {
             "a new daemon reads the list"
         );
         assert!(one.find(create(&one, 0).1.as_bytes()).is_none(), "expired");
+    }
+
+    #[test]
+    fn a_line_of_the_list_revokes_its_id_or_is_a_problem() {
+        const ID: &str = "0123456789abcdef";
+        for (text, ids, problem) in [
+            ("", 0, None),
+            ("# none\n\n  # indented\n", 0, None),
+            (ID, 1, None),
+            ("  0123456789abcdef\r\n", 1, None),
+            ("\t0123456789ABCDEF # alice left\n", 1, None),
+            ("0123456789abcdef alice left", 1, None),
+            ("\u{feff}0123456789abcdef\n", 1, None),
+            ("\"0123456789abcdef\"\n", 0, Some(1)),
+            ("- 0123456789abcdef\n", 0, Some(1)),
+            ("# list\n0123456789abcde\n0123456789abcdef\nx\n", 1, Some(2)),
+            ("0123456789abcdef,fedcba9876543210", 0, Some(1)),
+        ] {
+            let list = parse_revoked(text);
+            let expected = (ids == 1).then(|| ID.to_owned()).into_iter().collect();
+            assert_eq!(list.ids, expected, "{text}");
+            let problem = problem.map(|line| format!("line {line} has no id of 16 hexadecimal digits"));
+            assert_eq!(list.problem, problem, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_list_with_a_wrong_line_is_a_problem_from_the_start_until_it_is_corrected() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("revoked");
+        grants(folder.path());
+        std::fs::write(&file, "revoke everything\n").unwrap();
+        let grants = again(folder.path());
+        assert!(grants.problem().unwrap().starts_with("line 1"));
+        std::fs::write(&file, "").unwrap();
+        grants.take(read_revoked(&file));
+        assert_eq!(grants.problem(), None);
+    }
+
+    #[test]
+    fn revoking_adds_a_line_and_keeps_the_mode_and_the_lines_of_others() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("revoked");
+        let grants = grants(folder.path());
+        let id = create(&grants, 60).0;
+        std::fs::write(&file, "fedcba9876543210 # another daemon").unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o664)).unwrap();
+        grants.revoke(&id).unwrap();
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert_eq!(text, format!("fedcba9876543210 # another daemon\n{id}\n"));
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o664);
+        std::fs::write(&file, "").unwrap();
+        grants.revoke(&id).unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), format!("{id}\n"));
+    }
+
+    #[test]
+    fn daemons_that_revoke_at_the_same_time_lose_no_id() {
+        let folder = tempfile::tempdir().unwrap();
+        let daemons = [grants(folder.path()), again(folder.path())];
+        std::thread::scope(|scope| {
+            for (number, daemon) in daemons.iter().enumerate() {
+                scope.spawn(move || (0..50).for_each(|id| daemon.revoke(&format!("{number:08x}{id:08x}")).unwrap()));
+            }
+        });
+        let list = read_revoked(&folder.path().join("revoked")).unwrap();
+        assert_eq!((list.ids.len(), list.problem), (100, None));
+    }
+
+    #[test]
+    fn a_grant_that_this_daemon_has_revoked_stays_so_when_the_file_loses_its_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let grants = grants(folder.path());
+        let (id, token) = create(&grants, 60);
+        grants.revoke(&id).unwrap();
+        grants.take(Ok(parse_revoked("")));
+        assert!(grants.find(token.as_bytes()).is_none());
     }
 
     #[test]

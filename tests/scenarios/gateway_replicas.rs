@@ -368,6 +368,26 @@ fn a_changed_configuration_file_takes_effect_and_a_broken_one_does_not() {
 }
 
 #[test]
+fn a_failed_reload_is_shown_and_tried_again() {
+    let registry = Registry::start(TOKEN);
+    let gateway = Gateway::start("");
+    gateway.daemon.add("corp", &registry);
+    let file = gateway.daemon.home().join("config.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let roots = gateway.daemon.home().join("roots.pem");
+    fs::write(&file, format!("ca-file = \"{}\"\n{text}", roots.display())).unwrap();
+    let is_shown = || {
+        let status = gateway.daemon.ctl(&["status"]).succeeds().json;
+        status["problems"].to_string().contains("is not in service")
+    };
+    poll::wait_for("the error in `status`", || is_shown().then_some(()));
+    // Only the missing file changes; config.toml does not.
+    fs::copy(registry.ca(), &roots).unwrap();
+    poll::wait_for("the next reload", || (!is_shown()).then_some(()));
+    assert!(gateway.daemon.log().contains("reloaded configuration"));
+}
+
+#[test]
 fn a_load_balancer_has_to_name_its_clients() {
     let gateway = Gateway::start("");
     let config = gateway.daemon.home().join("config.toml");

@@ -243,6 +243,46 @@ fn values_that_cannot_work_are_refused_by_name() {
     }
 }
 
+#[test]
+fn the_audit_record_fits_into_the_home_unless_the_settings_say_more() {
+    for (values, expected) in [
+        (json!({}), "audit-max-size = \"16MiB\""),
+        (
+            json!({"settings": {"audit-max-size": "32MiB"}}),
+            "audit-max-size = \"32MiB\"",
+        ),
+    ] {
+        let rendered = render(&values);
+        let config = rendered.only("ConfigMap")["data"]["config.toml"].as_str().unwrap();
+        assert!(config.contains(expected), "{config}");
+    }
+}
+
+#[test]
+fn only_named_peers_reach_the_metrics() {
+    let peers = json!([{"podSelector": {"matchLabels": {"app": "prometheus"}}}]);
+    for (monitoring, expected) in [(json!([]), vec![]), (peers.clone(), vec![&peers])] {
+        let rendered = render(&json!({"networkPolicy": {"monitoring": monitoring}}));
+        let rules = rendered.only("NetworkPolicy")["spec"]["ingress"].as_array().unwrap();
+        let metrics = rules.iter().filter(|rule| rule["ports"][0]["port"] == "metrics");
+        assert_eq!(metrics.map(|rule| &rule["from"]).collect::<Vec<_>>(), expected);
+    }
+}
+
+#[test]
+fn a_service_for_other_machines_keeps_the_addresses_of_clients() {
+    for (kind, policy) in [
+        ("ClusterIP", Value::Null),
+        ("NodePort", json!("Local")),
+        ("LoadBalancer", json!("Local")),
+    ] {
+        let rendered = render(&json!({"service": {"type": kind}}));
+        let services = rendered.all("Service");
+        let proxy = services.iter().find(|service| service["spec"]["type"] == kind).unwrap();
+        assert_eq!(proxy["spec"]["externalTrafficPolicy"], policy, "{kind}");
+    }
+}
+
 /// Files as Kubernetes mounts them: each is a link into `..data`, which is a link to a folder.
 fn mount(folder: &Path, version: &str, files: &[(&str, &[u8])]) {
     fs::create_dir_all(folder.join(version)).unwrap();

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Clients;
@@ -11,13 +12,15 @@ use crate::control::controller::Controller;
 use crate::control::verbs::lifecycle;
 use crate::file_stamp::FileStamp;
 
-/// Reloads the configuration whenever its file has changed, if this daemon is a gateway.
+/// Reloads the configuration whenever its file has changed, if this daemon is a gateway. A failed reload is tried again every
+/// few seconds, and `status` shows its error.
 pub(crate) async fn follow(controller: Arc<Controller>, end: CancellationToken) {
     if controller.proxy.clients != Clients::Gateway || !controller.persistent {
         return;
     }
     let mut loaded = stamp(&controller.config_file).await;
     let mut previous = loaded;
+    let mut failed: Option<(Option<FileStamp>, Instant)> = None;
     loop {
         tokio::select! {
             () = end.cancelled() => return,
@@ -25,17 +28,36 @@ pub(crate) async fn follow(controller: Arc<Controller>, end: CancellationToken) 
         }
         let now = stamp(&controller.config_file).await;
         // A program may be writing the file in place: it is read once it has stopped changing.
-        if now != loaded && now == previous && now.is_some() {
-            loaded = now;
-            if let Err(error) = lifecycle::reload(&controller).await {
-                tracing::error!(
-                    error = error.message,
-                    "kept the previous configuration: its file changed and has errors"
-                );
-            }
-        }
+        let is_whole = now == previous && now.is_some();
+        let has_just_failed = failed.is_some_and(|(stamp, at)| stamp == now && at.elapsed() < RETRY_INTERVAL);
         previous = now;
+        if now == loaded {
+            failed = None;
+            controller.reload_error.store(None);
+        } else if is_whole && !has_just_failed {
+            if reload(&controller).await {
+                loaded = now;
+            }
+            failed = (now != loaded).then(|| (now, Instant::now()));
+        }
     }
+}
+
+/// True if the file is in service now.
+async fn reload(controller: &Controller) -> bool {
+    let error = lifecycle::reload(controller).await.err();
+    let last = controller.reload_error.load_full();
+    if let Some(error) = &error
+        && last.is_none_or(|last| last.message != error.message)
+    {
+        tracing::error!(
+            error = error.message,
+            "kept the previous configuration: its file changed and has errors"
+        );
+    }
+    let is_loaded = error.is_none();
+    controller.reload_error.store(error.map(Arc::new));
+    is_loaded
 }
 
 async fn stamp(path: &std::path::Path) -> Option<FileStamp> {
@@ -45,3 +67,4 @@ async fn stamp(path: &std::path::Path) -> Option<FileStamp> {
 }
 
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
+const RETRY_INTERVAL: Duration = Duration::from_secs(3);

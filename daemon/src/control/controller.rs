@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use regauth_shared::event::{EventKind, RegistryChange, StoreChange};
 use regauth_shared::paths::Folders;
 use regauth_shared::response::Sockets;
@@ -71,6 +71,8 @@ pub(crate) struct Controller {
     pub(crate) system_roots: ArcSwap<SystemRoots>,
     /// Roots of the global `ca-file`, as last read.
     pub(crate) company_roots: ArcSwap<CompanyRoots>,
+    /// Error of the last reload of a gateway's changed file, until one succeeds.
+    pub(crate) reload_error: ArcSwapOption<ErrorBody>,
     /// Users that may use the control socket.
     pub(crate) control_clients: ControlClients,
     /// Origin of each listening socket: the daemon's own, or passed by the service manager.

@@ -18,8 +18,8 @@ pub(in crate::control) fn apply(controller: &Controller, config: &Config) {
     let next = trust.load().replace(&config.trust, |rule| start(controller, rule));
     trust.store(Arc::new(next));
     for rule in &config.trust {
-        if rule.fits_everything() {
-            tracing::warn!(issuer = rule.issuer, audience = rule.audience, "{EVERYTHING}");
+        if let Some(warning) = warning(rule) {
+            tracing::warn!(issuer = rule.issuer, audience = rule.audience, "{warning}");
         }
     }
 }
@@ -41,10 +41,10 @@ pub(in crate::control) fn problems(controller: &Controller, registries: &Registr
                  themselves",
             );
         }
-        if rule.fits_everything() {
+        if let Some(warning) = warning(rule) {
             add(
-                format!("{issuer}: {EVERYTHING}"),
-                "add `match` to the trust rule, with claims that only your workloads have, then `regauthctl reload`",
+                format!("{issuer}: {warning}"),
+                "add claims that only your workloads have to `match` of the trust rule, then `regauthctl reload`",
             );
         }
         for name in rule.registries.iter().filter(|name| !registries.contains_key(*name)) {
@@ -55,6 +55,14 @@ pub(in crate::control) fn problems(controller: &Controller, registries: &Registr
         }
     }
     problems
+}
+
+/// Warning about a rule that fits more tokens than its author may have meant.
+fn warning(rule: &TrustRule) -> Option<&'static str> {
+    if rule.fits_everything() {
+        return Some(EVERYTHING);
+    }
+    rule.fits_strangers().then_some(STRANGERS)
 }
 
 fn start(controller: &Controller, rule: &TrustRule) -> KeySource {
@@ -69,3 +77,4 @@ fn start(controller: &Controller, rule: &TrustRule) -> KeySource {
 }
 
 const EVERYTHING: &str = "a trust rule without patterns accepts every token of its issuer for its audience";
+const STRANGERS: &str = "a trust rule whose patterns name no owner, such as a repository, accepts tokens of strangers";

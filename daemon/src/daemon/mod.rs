@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use regauth_shared::event::EventKind;
 use regauth_shared::paths::Folders;
 use time::OffsetDateTime;
@@ -133,7 +133,7 @@ impl Daemon {
     /// [`StartError`], each with what to do.
     pub async fn start(options: Options, inherited: InheritedSockets) -> Result<Self, StartError> {
         // Often hundreds of files, so they are read in parallel with the rest of the start.
-        let system_roots = tokio::task::spawn_blocking(bundle::system_roots_or_warn);
+        let roots = tokio::task::spawn_blocking(bundle::system_roots_or_warn);
         let folders = Folders::resolve(options.home.as_deref(), |name| std::env::var_os(name))?;
         let (sockets, control_clients) = (inherited.origins(), ControlClients::of(&inherited, &options)?);
         let mut exclusive = ExclusiveFiles::take(&folders, &options, &control_clients).await?;
@@ -145,11 +145,10 @@ impl Daemon {
         let (proxies, company_roots) = corporate_network(&config, listen)?;
         let control = exclusive.control_socket(inherited.control, &folders, &control_clients)?;
         let store = open_store(&folders, &config_file, &options, &config).await?;
-        let system_roots = system_roots.await.map_err(|error| StartError::Threads(error.into()))?;
+        let roots = roots.await.map_err(|error| StartError::Threads(error.into()))?;
         let number = options.workers.unwrap_or_else(Workers::usual_number);
-        let trusted = company_roots.with(&system_roots);
-        let proxy = ProxyState::new(&config, proxies, grants, listen, &trusted, number)?.with_tls(tls);
-        let proxy = admit_clients(proxy, &config, &control_clients)?;
+        let proxy = ProxyState::new(&config, proxies, grants, listen, &company_roots.with(&roots), number)?;
+        let proxy = admit_clients(proxy.with_tls(tls), &config, &control_clients)?;
         let proxy = Arc::new(proxy.with_audit(open_audit(&folders, &options, &config)?));
         let workers = Workers::start(number, &proxy).map_err(StartError::Threads)?;
         let controller = Arc::new(Controller {
@@ -158,8 +157,9 @@ impl Daemon {
             proxy,
             workers: number,
             at_start: config.clone(),
-            system_roots: ArcSwap::from_pointee(SystemRoots::new(system_roots)),
+            system_roots: ArcSwap::from_pointee(SystemRoots::new(roots)),
             company_roots: ArcSwap::from_pointee(company_roots),
+            reload_error: ArcSwapOption::empty(),
             control_clients,
             sockets,
             metrics: MetricsEndpoint::new(workers.liveness()),

@@ -42,6 +42,15 @@ impl Glob {
         !self.0.is_empty() && self.0.iter().all(|part| matches!(part, Part::Segment | Part::Anything))
     }
 
+    /// Text that every match begins with.
+    pub(crate) fn literal_prefix(&self) -> String {
+        let letters = self.0.iter().map_while(|part| match part {
+            Part::Literal(letter) => Some(*letter),
+            Part::One | Part::Segment | Part::Anything => None,
+        });
+        letters.collect()
+    }
+
     /// True if the pattern stands for the whole text. The time is bounded by the product of both lengths.
     pub(crate) fn matches(&self, text: &str) -> bool {
         // Parts that may come next, one flag a part, and one for the end.

@@ -47,6 +47,24 @@ impl TrustRule {
             .values()
             .all(|patterns| patterns.iter().any(Glob::is_everything))
     }
+
+    /// True if the issuer signs for everybody on the internet, and no pattern names an owner: a stranger's token may fit.
+    pub(crate) fn fits_strangers(&self) -> bool {
+        PUBLIC_ISSUERS.contains(&self.issuer.as_str())
+            && !self.claims.iter().any(|(name, patterns)| {
+                OWNER_CLAIMS.contains(&name.as_str()) && patterns.iter().all(|pattern| names_owner(name, pattern))
+            })
+    }
+}
+
+/// True if the pattern begins with an owner. In a subject the owner follows a fixed word, as in `repo:corp/*`.
+fn names_owner(claim: &str, pattern: &Glob) -> bool {
+    let prefix = pattern.literal_prefix();
+    let owner = match claim {
+        "sub" => prefix.split_once(':').map_or("", |(_, owner)| owner),
+        _ => &prefix,
+    };
+    !owner.is_empty()
 }
 
 /// Place of an issuer's key set.
@@ -82,3 +100,70 @@ impl fmt::Display for KeyLocation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected an https:// URL of a JSON Web Key Set, or the absolute path of a file with one")]
 pub(crate) struct InvalidKeyLocation;
+
+/// Issuers that sign for all customers. Those of CircleCI are absent: each organization has its own.
+const PUBLIC_ISSUERS: [&str; 3] = [
+    "https://token.actions.githubusercontent.com",
+    "https://gitlab.com",
+    "https://agent.buildkite.com",
+];
+/// Claims of these issuers that say to whom a workload belongs.
+const OWNER_CLAIMS: [&str; 14] = [
+    "sub",
+    "repository",
+    "repository_id",
+    "repository_owner",
+    "repository_owner_id",
+    "enterprise",
+    "enterprise_id",
+    "project_path",
+    "project_id",
+    "namespace_path",
+    "namespace_id",
+    "organization_slug",
+    "organization_id",
+    "pipeline_id",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_for_a_public_issuer_has_to_name_an_owner() {
+        const GITHUB: &str = "https://token.actions.githubusercontent.com";
+        for (issuer, claims, strangers) in [
+            (GITHUB, &[("ref", &["refs/heads/main"][..])][..], true),
+            (GITHUB, &[("repository", &["*/plans"])], true),
+            (GITHUB, &[("repository", &["corp/*", "*/plans"])], true),
+            (GITHUB, &[("repository", &["corp/*", "wheels/*"])], false),
+            (GITHUB, &[("repository_owner", &["corp"]), ("ref", &["**"])], false),
+            (GITHUB, &[("sub", &["repo:**:ref:refs/heads/main"])], true),
+            (GITHUB, &[("sub", &["repo:corp/*:ref:refs/heads/main"])], false),
+            ("https://gitlab.com", &[("ref_protected", &["true"])], true),
+            ("https://gitlab.com", &[("project_path", &["corp/**"])], false),
+            ("https://agent.buildkite.com", &[("build_branch", &["main"])], true),
+            (
+                "https://agent.buildkite.com",
+                &[("organization_slug", &["corp"])],
+                false,
+            ),
+            ("https://gitlab.corp.example", &[("ref", &["main"])], false),
+        ] {
+            let patterns = |texts: &[&str]| texts.iter().map(|text| Glob::new(text)).collect();
+            let rule = TrustRule {
+                issuer: issuer.to_owned(),
+                audience: "regauth".to_owned(),
+                keys: KeyLocation::File("/keys".into()),
+                ca_file: None,
+                claims: claims
+                    .iter()
+                    .map(|(name, texts)| ((*name).to_owned(), patterns(texts)))
+                    .collect(),
+                registries: BTreeSet::new(),
+                write: false,
+            };
+            assert_eq!(rule.fits_strangers(), strangers, "{issuer} {claims:?}");
+        }
+    }
+}

@@ -125,9 +125,9 @@ pub(crate) fn grants(controller: &Controller) -> GrantList {
 /// `not-found`; `failed` when the file cannot be written: the grant has ended, but a restart brings it back.
 pub(crate) async fn revoke(controller: &Controller, request: request::Revoke) -> Result<Revoked, ErrorBody> {
     if let Some(signed) = &controller.proxy.signed_grants
-        && SignedGrants::is_id(&request.id)
+        && let Some(id) = SignedGrants::parse_id(&request.id)
     {
-        return revoke_signed(controller, signed, &request.id);
+        return revoke_signed(controller, signed, &id);
     }
     let grants = controller.proxy.grants.load();
     let Some(grant) = grants.valid().find(|grant| grant.terms.id == request.id).cloned() else {

@@ -221,12 +221,18 @@ fn problems(controller: &Controller, registries: &RegistryRoutes, store_error: O
     problems
 }
 
-/// The file may have been edited since it was read; the next start would refuse it.
+/// The file may have been edited since it was read: the next start would refuse it, or a gateway could not reload it.
 fn configuration_problem(controller: &Controller) -> Option<Problem> {
-    let error = controller.persistent.then(|| controller.read_config())?.err()?;
+    if let Some(error) = controller.persistent.then(|| controller.read_config())?.err() {
+        return Some(Problem {
+            message: error.message,
+            hint: error.hint.unwrap_or_default(),
+        });
+    }
+    let error = controller.reload_error.load_full()?;
     Some(Problem {
-        message: error.message,
-        hint: error.hint.unwrap_or_default(),
+        message: format!("config.toml has changed and is not in service: {}", error.message),
+        hint: error.hint.clone().unwrap_or_default(),
     })
 }
 
@@ -248,7 +254,7 @@ fn revocation_problem(controller: &Controller) -> Option<Problem> {
     let error = signed.problem()?;
     Some(Problem {
         message: format!(
-            "cannot read the list of revoked grants, {}: {error}",
+            "cannot read all of the list of revoked grants, {}: {error}",
             signed.file().display()
         ),
         hint: "the grants that were revoked before stay so; write the file again, it is read when it changes"

@@ -27,5 +27,6 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end -}}
 {{- if .Values.registries }}{{ $keys = set $keys "registries" .Values.registries }}{{ end -}}
 {{- if .Values.trust }}{{ $keys = set $keys "trust" .Values.trust }}{{ end -}}
-{{- merge $keys .Values.settings | toToml -}}
+{{- /* The home is a tmpfs of 64Mi. `settings` may have another size. */ -}}
+{{- merge $keys .Values.settings (dict "audit-max-size" "16MiB") | toToml -}}
 {{- end }}
