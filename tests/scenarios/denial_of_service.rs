@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -20,6 +21,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
 
 const TOKEN: &str = "t0ken-of-the-company";
+/// Two crowds at a time would slow each other's measurements.
+static ONE_CROWD: Mutex<()> = Mutex::new(());
 const MAX_MEASUREMENTS: usize = 5;
 const THIRD: usize = 334;
 /// Limit of concurrent streams on one connection.
@@ -79,6 +82,7 @@ fn p99(daemon: &Daemon, registry: &MockServer) -> Duration {
 
 /// Asserts that a crowd of clients does not slow another client down, and takes less than `memory_limit` bytes.
 fn assert_isolated<T>(memory_limit: u64, crowd: impl AsyncFnOnce(&Daemon, &str) -> T) {
+    let _one_crowd = ONE_CROWD.lock().unwrap_or_else(PoisonError::into_inner);
     raise_descriptor_limit();
     let (registry, daemon) = serve_bytes(quiet(), 1 << 20);
     let before = (p99(&daemon, &registry), daemon.memory().resident);

@@ -68,6 +68,11 @@ impl RecordFile {
         self.link
     }
 
+    /// Bytes that are best written together: many, but no more than half a file, since a batch is not divided.
+    pub(super) fn batch_size(&self) -> usize {
+        usize::try_from(self.limits.file / 2).map_or(MAX_BATCH, |half| half.min(MAX_BATCH))
+    }
+
     /// Opens the record and repairs its end. Appends call it too.
     ///
     /// # Errors
@@ -405,6 +410,7 @@ fn is_older_than(file: &Path, age: Duration) -> bool {
 
 /// Number of files that the record is divided into.
 pub(super) const FILES: u32 = 8;
+const MAX_BATCH: usize = 64 * 1024;
 const LOCK_FILE: &str = "lock";
 /// Another daemon appends in microseconds, but its disk may be slow.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);

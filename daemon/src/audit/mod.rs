@@ -329,8 +329,8 @@ struct NotQueued;
 
 /// Messages, and events in them, between the collector and the thread.
 const QUEUE_LENGTH: usize = 8192;
-/// Events of a message.
-const MAX_BATCH: usize = 256;
+/// Events of a message: some ten KiB, less than any file of the record has.
+const MAX_BATCH: usize = 16;
 /// Time that `status` waits for a disk that hangs.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time for a line to be written before its request is refused.

@@ -103,7 +103,11 @@ impl Writer {
                 }
                 Message::Flush(sender) => flushes.push(sender),
             }
-            next = if size < MAX_BATCH { queue.try_recv().ok() } else { None };
+            next = if size < self.record.batch_size() {
+                queue.try_recv().ok()
+            } else {
+                None
+            };
         }
         self.write_pending();
         let is_written = self.pending.is_empty();
@@ -194,7 +198,5 @@ fn lost_event(events: u64) -> String {
 /// Time between two attempts to write, and longest time until a line is on the disk.
 const PERIOD: Duration = Duration::from_secs(1);
 const TIDY_INTERVAL: Duration = Duration::from_secs(3600);
-/// Size of the events of one write.
-const MAX_BATCH: usize = 64 * 1024;
 /// Number of events that wait for a disk.
 const MAX_PENDING: usize = 8192;
