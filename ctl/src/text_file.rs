@@ -101,7 +101,7 @@ impl TextFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.path.clone(),
             Err(error) => return Err(error),
         };
-        fs::create_dir_all(target.parent().unwrap_or(Path::new("/")))?;
+        fs::create_dir_all(folder_of(&target))?;
         write_atomically(&target, text.as_bytes(), self.mode)
     }
 
@@ -122,7 +122,7 @@ impl TextFile {
 /// # Errors
 /// Those of the file system.
 pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
+    let folder = folder_of(path);
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     write_atomically(path, bytes, 0o600)
 }
@@ -130,13 +130,23 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Writes and syncs a temporary file in the same folder, then renames it. After a crash the path has the old contents
 /// or the new ones.
 fn write_atomically(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
+    let folder = folder_of(path);
     let mut file = NamedTempFile::with_prefix_in(".regauth-", folder)?;
     file.write_all(bytes)?;
     file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
     file.as_file().sync_all()?;
     file.persist(path)?;
     fs::File::open(folder)?.sync_all()
+}
+
+/// Folder of a file. That of a bare name is the working folder.
+fn folder_of(path: &Path) -> &Path {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
+    }
 }
 
 const NEW_FILE_MODE: u32 = 0o644;
@@ -161,6 +171,19 @@ mod tests {
             2,
             "a temporary file is left"
         );
+    }
+
+    #[test]
+    fn the_folder_of_a_bare_name_is_the_working_folder() {
+        for (path, folder) in [
+            ("regauth.toml", "."),
+            ("./a", "."),
+            ("a/b", "a"),
+            ("/a", "/"),
+            ("/", "/"),
+        ] {
+            assert_eq!(folder_of(Path::new(path)), Path::new(folder), "{path}");
+        }
     }
 
     #[test]

@@ -164,9 +164,18 @@ fn logout_deletes_the_token_alone_and_login_stores_another() {
     let mut login = user.command(binary("regauthctl"));
     login.args(["login", "corp"]);
     let mut terminal = regauth_tests::terminal::Terminal::start(&login);
-    terminal.read_until("): ");
+    // The hosts are named: a program may have added a registry of that name.
+    terminal.read_until(&format!(
+        "New token for corp (bearer), for {}: ",
+        registry.nginx.authority()
+    ));
     terminal.type_without_echo(TOKEN);
     let (rest, status) = terminal.finish();
     assert!(status.success(), "{rest}");
+    assert_eq!(daemon.ctl(&["show", "corp"]).json["credential"]["state"], "ready");
+    daemon.ctl(&["logout", "corp"]).succeeds();
+    daemon
+        .ctl_with_input(&["login", "corp", "--token-stdin"], TOKEN)
+        .succeeds();
     assert_eq!(daemon.ctl(&["show", "corp"]).json["credential"]["state"], "ready");
 }

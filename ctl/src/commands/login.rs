@@ -13,6 +13,7 @@ use crate::client::Client;
 use crate::error;
 use crate::output::{self, Report};
 use crate::program::on_path;
+use crate::token::TokenFlags;
 
 /// Log in to a registry: type its token, or confirm a code
 ///
@@ -29,21 +30,36 @@ pub(crate) struct Arguments {
     /// Do not open a browser
     #[arg(long)]
     no_browser: bool,
+
+    #[command(flatten)]
+    token: TokenFlags,
 }
 
 const EXAMPLES: &str = "\
 Examples:
   regauthctl login corp
+  pass show corp | regauthctl login corp --token-stdin
   regauthctl add-registry corp --index sparse+https://corp.example/index/ \\
       --source azure:tenant=corp.example,client-id=…,identity=device
   regauthctl login corp --no-browser";
 
 /// Logs in.
 pub(crate) fn run(arguments: Arguments, client: &Client) -> Result<Report, ErrorBody> {
-    let Arguments { name, no_browser } = arguments;
+    let Arguments {
+        name,
+        no_browser,
+        token,
+    } = arguments;
     let view: RegistryView = client.call(&Request::Show(ByName { name: name.clone() }))?.answer;
     if view.source == "store" {
-        return rotate::with_typed_token(name, client);
+        return rotate::with_token(name, token, client);
+    }
+    if token.is_given() {
+        let error = error::usage(format!(
+            "{name} has no token in the store, but the source {}",
+            view.source
+        ));
+        return Err(error.hint(format!("`regauthctl login {name}` shows a code; it takes no token")));
     }
     let by_name = || ByName { name: name.clone() };
     let login = client.call::<DeviceLogin>(&Request::DeviceLogin(by_name()))?.answer;

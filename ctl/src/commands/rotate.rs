@@ -49,12 +49,12 @@ pub(crate) fn run(arguments: Arguments, client: &Client) -> Result<Report, Error
     Ok(Report::from_reply(reply, describe))
 }
 
-/// Rotates to a token that the person types.
-pub(super) fn with_typed_token(name: RegistryName, client: &Client) -> Result<Report, ErrorBody> {
+/// Rotates to a token that the person types or the flags name.
+pub(super) fn with_token(name: RegistryName, token: TokenFlags, client: &Client) -> Result<Report, ErrorBody> {
     let arguments = Arguments {
         name,
         no_verify: false,
-        token: TokenFlags::default(),
+        token,
     };
     run(arguments, client)
 }
