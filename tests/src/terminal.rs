@@ -4,7 +4,9 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::process::{Child, Command, ExitStatus};
+use std::time::Duration;
 
+use rustix::event::{self, PollFd, PollFlags, Timespec};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, tcgetattr};
 
@@ -52,10 +54,13 @@ impl Terminal {
     /// Reads output up to and including `text`.
     ///
     /// # Panics
-    /// When the program exits first.
+    /// When the program exits first, or is silent for a minute.
     pub fn read_until(&mut self, text: &str) -> String {
         let mut output = Vec::new();
+        let limit = Timespec::try_from(READ_LIMIT).unwrap();
         while !String::from_utf8_lossy(&output).contains(text) {
+            let ready = event::poll(&mut [PollFd::new(&self.user_end, PollFlags::IN)], Some(&limit));
+            assert_ne!(ready, Ok(0), "no {text:?} in {:?}", String::from_utf8_lossy(&output));
             let mut byte = [0];
             self.user_end.read_exact(&mut byte).unwrap();
             output.extend(byte);
@@ -102,3 +107,6 @@ impl Terminal {
         (String::from_utf8(rest).unwrap(), status)
     }
 }
+
+/// Longest silence of a program whose output a test waits for.
+const READ_LIMIT: Duration = Duration::from_secs(60);
