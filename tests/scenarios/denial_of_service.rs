@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 const TOKEN: &str = "t0ken-of-the-company";
 /// Two crowds at a time would slow each other's measurements.
 static ONE_CROWD: Mutex<()> = Mutex::new(());
-const MAX_MEASUREMENTS: usize = 5;
+const MAX_MEASUREMENTS: usize = 10;
 const THIRD: usize = 334;
 /// Limit of concurrent streams on one connection.
 const STREAMS: u32 = 256;
@@ -89,7 +89,7 @@ fn assert_isolated<T>(memory_limit: u64, crowd: impl AsyncFnOnce(&Daemon, &str) 
     let crowd = block_on(crowd(&daemon, &registry.authority()));
     wait_until_memory_is_stable(&daemon);
     // Other load on the machine slows some measurements, the crowd would slow all of them.
-    let limit = before.0 * 2 + Duration::from_millis(20);
+    let limit = before.0 * 2 + Duration::from_millis(100);
     let fastest = (0..MAX_MEASUREMENTS)
         .map(|_| p99(&daemon, &registry))
         .find(|p99| *p99 < limit);
