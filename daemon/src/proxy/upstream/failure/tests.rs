@@ -2,8 +2,14 @@ use std::collections::BTreeSet;
 
 use rustls::{Error as TlsError, PeerIncompatible};
 
+use std::io;
+
+use rustls::{AlertDescription, CertificateError, InvalidMessage, OtherError};
+
 use super::*;
 use crate::proxy::upstream::dial::DialError;
+use crate::proxy::upstream::dial::{NameLookupError, NotLoopback};
+use crate::proxy::upstream::proxy_handshake::CorporateProxyError;
 use crate::proxy::upstream::proxy_handshake::ProxyProblem;
 
 fn tls(error: TlsError) -> io::Error {
