@@ -156,14 +156,21 @@ fn a_passphrase_locks_the_vault_at_every_start_until_unlock() {
 }
 
 #[test]
-fn the_passphrase_can_be_changed_after_unlock_only() {
+fn the_passphrase_can_be_changed_with_the_present_one_only() {
     let mut fixture = Fixture::start(Daemon::builder().store("vault"));
     fixture.set_passphrase(PASSPHRASE).succeeds();
     fixture.daemon.restart();
     let locked = fixture.set_passphrase("another passphrase");
     assert_eq!(locked.exit, i32::from(exit_code::STORE), "{}", locked.output.report());
     fixture.unlock(PASSPHRASE).succeeds();
-    fixture.set_passphrase("another passphrase").succeeds();
+    // Open, it still needs the present one.
+    let without = fixture.set_passphrase("another passphrase").exits(8);
+    assert_eq!(without.json["err"]["kind"], "presence-needed", "{}", without.json);
+    without.output.says("two lines");
+    let wrong = fixture.set_passphrase("a guess\nanother passphrase");
+    assert_eq!(wrong.exit, i32::from(exit_code::STORE), "{}", wrong.output.report());
+    let two_lines = format!("{PASSPHRASE}\nanother passphrase\n");
+    fixture.set_passphrase(&two_lines).succeeds();
     fixture.daemon.restart();
     assert_eq!(fixture.unlock(PASSPHRASE).exit, i32::from(exit_code::STORE));
     fixture.unlock("another passphrase").succeeds();
