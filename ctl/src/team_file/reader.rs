@@ -30,7 +30,7 @@ pub(crate) struct Definition {
     pub(crate) source: Option<String>,
     /// Programs that may use the registry.
     pub(crate) programs: Vec<String>,
-    /// Whether entries of the index are read ahead.
+    /// True if entries of the index are read ahead.
     pub(crate) read_ahead: Option<bool>,
     /// Name of a PEM file beside the team's file.
     pub(crate) ca_file: Option<String>,
@@ -116,7 +116,7 @@ fn definition(tables: &dyn TableLike, name: &str, item: &Item, problems: &mut Pr
 }
 
 impl Definition {
-    /// What a preset knows, where the file says nothing.
+    /// Sets the keys that the file leaves open to those of its preset.
     fn apply_preset(&mut self) {
         let Some(preset) = self.preset else {
             return;

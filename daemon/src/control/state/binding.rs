@@ -331,9 +331,9 @@ pub(in crate::control) fn token_use(registry: &Registry) -> TokenUse {
 struct Comparison {
     /// The use as configured.
     compared: TokenUse,
-    /// What it adds to the binding.
+    /// Uses that it adds to the binding.
     changes: Vec<Wider>,
-    /// What is served of it, if anything is.
+    /// The part of it that is served, if any is.
     served: Option<TokenUse>,
 }
 
