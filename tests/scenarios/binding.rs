@@ -448,7 +448,9 @@ impl Case {
     fn write_key_of_passphrase(&self) {
         let state = self.daemon.home().join("state");
         let mut decrypt = exec::command("age", &state);
-        decrypt.args(["-d", "-o", "vault-identity.txt", "vault-identity.age"]);
+        decrypt
+            .args(["-d", "-o", "vault-identity.txt", "vault-identity.age"])
+            .current_dir(&state);
         let mut terminal = Terminal::start(&decrypt);
         terminal.read_until("passphrase");
         terminal.type_without_echo(PASSPHRASE);

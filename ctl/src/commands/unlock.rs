@@ -101,13 +101,18 @@ fn from_prompts(set: bool, client: &Client) -> Result<Unlock, ErrorBody> {
 
 /// Reads the passphrase from stdin if the flag asks for it. Otherwise the daemon reports whether it needs one.
 fn from_stdin(set: bool, given: bool) -> Result<Unlock, ErrorBody> {
-    let Some(text) = given.then(token::from_stdin).transpose()? else {
-        return Ok(Unlock::default());
-    };
+    match given.then(token::from_stdin).transpose()? {
+        Some(text) => from_text(set, &text),
+        None => Ok(Unlock::default()),
+    }
+}
+
+/// Reads one passphrase, or the present and the new one in two lines.
+fn from_text(set: bool, text: &str) -> Result<Unlock, ErrorBody> {
     let (present, new) = match text.trim_end_matches(['\r', '\n']).split_once('\n') {
         Some((present, new)) if set => (Some(present), Some(new)),
-        _ if set => (None, Some(text.as_str())),
-        _ => (Some(text.as_str()), None),
+        _ if set => (None, Some(text)),
+        _ => (Some(text), None),
     };
     Ok(Unlock {
         passphrase: present.map(passphrase).transpose()?,
@@ -134,4 +139,29 @@ fn describe(unlocked: &Unlocked, set: bool) -> String {
         text += "It has the new passphrase; run `regauthctl unlock` after every start of the daemon.\n";
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_passphrase_may_follow_a_line_with_the_present_one() {
+        let read = |set, text| {
+            let unlock = from_text(set, text).ok()?;
+            let [present, new] = [unlock.passphrase, unlock.set_passphrase].map(|secret| {
+                let secret = secret.as_ref().map(Secret::expose);
+                secret.unwrap_or_default().to_owned()
+            });
+            Some((present, new))
+        };
+        let both = |present: &str, new: &str| Some((present.to_owned(), new.to_owned()));
+        assert_eq!(read(true, "new one\n"), both("", "new one"));
+        assert_eq!(read(true, "old\nnew one\n"), both("old", "new one"));
+        assert_eq!(read(true, "old\r\nnew one\r\n"), both("old", "new one"));
+        assert_eq!(read(true, "old\nnew\none"), None);
+        assert_eq!(read(true, "\nnew one"), None);
+        assert_eq!(read(false, "old\n"), both("old", ""));
+        assert_eq!(read(false, "old\nnew"), None);
+    }
 }

@@ -367,3 +367,20 @@ fn find(registries: &RegistryRoutes, name: &RegistryName) -> Result<Arc<Registry
 
 /// Pause after a secret that is not the present one.
 const WRONG_GUESS_PAUSE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn guesses_take_turns_and_a_wrong_one_costs_a_pause() {
+        let lock = StateLock::new(Journal::default(), false);
+        let guess = |is_right: bool| lock.guess(async move { (is_right, Instant::now()) }, |(is_right, _)| !is_right);
+        let start = Instant::now();
+        let guesses = tokio::join!(guess(false), guess(false), guess(true), guess(true));
+        let begins = [guesses.0, guesses.1, guesses.2, guesses.3].map(|(_, begin)| begin - start);
+        assert_eq!(begins, [0, 1, 2, 2].map(|wrong| WRONG_GUESS_PAUSE * wrong));
+    }
+}

@@ -311,8 +311,8 @@ impl Store for VaultStore {
             }
             VaultKey::Passphrase(_) => {
                 "programs of the daemon's user cannot read the tokens without the passphrase; they can open writes, and \
-                 wait for you to type the passphrase to a program of theirs; better: a daemon with a user of its own, `sudo \
-                 regauthctl service install --for USER`"
+                 wait for you to type it into a program of theirs; better: a daemon with a user of its own, `sudo regauthctl \
+                 service install --for USER`"
             }
             VaultKey::Credential(_) => {
                 "programs of the daemon's user can read the tokens; the daemon of `service install --system` has a user \
