@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use regauth_tests::certificates::{Authority, concatenate};
-use regauth_tests::ctl::Ctl;
+use regauth_tests::ctl::{self, Ctl};
 use regauth_tests::curl::{Curl, Response};
 use regauth_tests::daemon::{Builder, Daemon};
 use regauth_tests::exec;
@@ -323,15 +323,7 @@ impl Case {
         let ca_file = daemon.home().join("root.pem");
         fs::copy(root.file(), &ca_file).unwrap();
         let (scope, ca) = (registry.url("/corp/"), ca_file.to_str().unwrap().to_owned());
-        let add = [
-            "add-registry",
-            "corp",
-            "--token-stdin",
-            "--scope",
-            &scope,
-            "--ca-file",
-            &ca,
-        ];
+        let add = ctl::add_scope("corp", &scope, &ca);
         daemon.ctl_with_input(&add, TOKEN).succeeds();
         registry.clear_requests();
         Self {

@@ -5,6 +5,7 @@ use std::fs;
 use std::process::Stdio;
 
 use regauth_tests::certificates::{Authority, concatenate};
+use regauth_tests::ctl;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
 use regauth_tests::exec;
@@ -112,10 +113,8 @@ impl Case {
         let [registry, elsewhere] = [(); 2].map(|()| MockServer::builder(&root, "localhost").start());
         let daemon = Daemon::builder().store("vault").start();
         let (scope, ca) = (registry.url("/corp/"), root.file());
-        let add = ["add-registry", "corp", "--token-stdin", "--scope", &scope, "--ca-file"];
-        daemon
-            .ctl_with_input(&[&add[..], &[ca.to_str().unwrap()]].concat(), TOKEN)
-            .succeeds();
+        let add = ctl::add_scope("corp", &scope, ca.to_str().unwrap());
+        daemon.ctl_with_input(&add, TOKEN).succeeds();
         Self {
             daemon,
             registry,

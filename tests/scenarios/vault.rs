@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use regauth_shared::exit_code;
 use regauth_tests::certificates::Authority;
-use regauth_tests::ctl::Ctl;
+use regauth_tests::ctl::{self, Ctl};
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
 use regauth_tests::exec;
@@ -304,10 +304,8 @@ impl Fixture {
         let authority = Authority::new("Corp Root");
         let registry = MockServer::builder(&authority, "localhost").start();
         let (scope, ca) = (registry.url("/corp/"), authority.file());
-        let add = ["add-registry", "corp", "--token-stdin", "--scope", &scope, "--ca-file"];
-        daemon
-            .ctl_with_input(&[&add[..], &[ca.to_str().unwrap()]].concat(), TOKEN)
-            .succeeds();
+        let add = ctl::add_scope("corp", &scope, ca.to_str().unwrap());
+        daemon.ctl_with_input(&add, TOKEN).succeeds();
         Self {
             daemon,
             registry,

@@ -47,8 +47,8 @@ async fn carry_out(controller: &Controller, request: Request, presence: Presence
             answer(change_configuration::replace_configuration(controller, request).await)
         }
         Request::Export(request) => answer(change_configuration::export(controller, &request)),
-        Request::List(_) => answer(Ok(show::list(controller))),
-        Request::Show(request) => answer(show::show(controller, &request)),
+        Request::List(_) => answer(Ok(show::list(controller).await)),
+        Request::Show(request) => answer(show::show(controller, &request).await),
         Request::Rotate(request) => answer(rotate::rotate(controller, request).await),
         Request::DeviceLogin(request) => answer(device_login::begin(controller, request).await),
         Request::DeviceLoginPoll(request) => answer(device_login::poll(controller, request).await),

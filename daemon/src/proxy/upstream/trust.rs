@@ -141,8 +141,7 @@ impl Trust {
             None => builder.with_no_client_auth(),
             Some(identity) => {
                 let chain = certificates(&identity.certificate)?;
-                let key = PrivateKeyDer::from_pem_file(&identity.key)
-                    .map_err(|_| TrustError::NoKey(display(&identity.key)))?;
+                let key = private_key(&identity.key)?;
                 builder.with_client_auth_cert(chain, key).map_err(TrustError::Tls)?
             }
         };
@@ -201,6 +200,25 @@ fn digest(identity: &ClientIdentity) -> [u8; 32] {
         digest.update(std::fs::read(file).unwrap_or_default());
     }
     digest.finalize().into()
+}
+
+/// Reads the certificate files of a registry, and keeps nothing of them.
+///
+/// # Errors
+/// A file cannot be read, or has no certificate or key.
+pub(crate) fn check_files(ca_file: Option<&Path>, identity: Option<&ClientIdentity>) -> Result<(), TrustError> {
+    if let Some(file) = ca_file {
+        certificates(file)?;
+    }
+    if let Some(identity) = identity {
+        certificates(&identity.certificate)?;
+        private_key(&identity.key)?;
+    }
+    Ok(())
+}
+
+fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, TrustError> {
+    PrivateKeyDer::from_pem_file(file).map_err(|_| TrustError::NoKey(display(file)))
 }
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TrustError> {
