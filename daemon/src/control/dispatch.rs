@@ -73,7 +73,7 @@ async fn carry_out(controller: &Controller, request: Request, presence: Presence
         Request::Unlock(request) => answer(store::unlock(controller, request).await),
         Request::Store(_) => answer(Ok(store::store(controller).await)),
         Request::StoreMove(request) => answer(migrate::store_move(controller, request).await),
-        Request::CompareToken(request) => answer(verify::holds(controller, &request)),
+        Request::CompareToken(request) => answer(verify::holds(controller, &request).await),
         Request::Log(request) => answer(lifecycle::log(controller, &request)),
         Request::Stop(_) => answer(Ok(lifecycle::stop(controller))),
     }

@@ -279,4 +279,21 @@ mod tests {
         assert!(!joined.has_same_roots(&one) && one.is_same(&one.clone()));
         assert!(one.joined(std::iter::empty()).has_same_roots(&one));
     }
+    #[test]
+    fn certificates_of_a_file_that_are_not_bound_verify_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.pem");
+        let pem = || {
+            rcgen::generate_simple_self_signed(["root.example".to_owned()])
+                .unwrap()
+                .cert
+                .pem()
+        };
+        std::fs::write(&file, pem()).unwrap();
+        let bound = root_digests(&file);
+        let roots = |bound| trust().with_roots(Some(&file), bound).unwrap().roots.len() - 1;
+        assert_eq!(roots(Some(&bound)), 1);
+        std::fs::write(&file, pem()).unwrap();
+        assert_eq!((roots(Some(&bound)), roots(None)), (0, 1));
+    }
 }
