@@ -16,11 +16,17 @@ const PASSPHRASE: &str = "correct horse battery staple";
 
 #[test]
 fn a_vault_with_its_key_in_a_file_is_read_and_one_under_a_passphrase_is_not() {
-    let case = Case::start();
+    let mut case = Case::start();
     assert!(case.reads_vault());
     let set = ["unlock", "--set-passphrase", "--passphrase-stdin"];
     case.daemon.ctl_with_input(&set, PASSPHRASE).succeeds();
     assert!(!case.reads_vault());
+    // The daemon has the vault open, and gives its tokens to no program that lacks the passphrase.
+    case.daemon.ctl_with_input(&set, "of the program itself").exits(8);
+    case.daemon.ctl(&["store", "move", "keychain"]).exits(8);
+    let unlock = ["unlock", "--passphrase-stdin"];
+    case.daemon.restart();
+    case.daemon.ctl_with_input(&unlock, PASSPHRASE).succeeds();
 }
 
 #[test]

@@ -189,6 +189,12 @@ pub(crate) fn root_digests(file: &Path) -> BTreeSet<RootDigest> {
     certificates(file).unwrap_or_default().iter().map(root_digest).collect()
 }
 
+/// Digests of the certificates in the text of a `ca-file`; none if the text is damaged.
+pub(crate) fn root_digests_of(text: &str) -> BTreeSet<RootDigest> {
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
+    certificates.unwrap_or_default().iter().map(root_digest).collect()
+}
+
 fn root_digest(certificate: &CertificateDer<'_>) -> RootDigest {
     RootDigest(Sha256::digest(certificate).into())
 }
@@ -272,5 +278,22 @@ mod tests {
         assert!(joined.is_same(&one.joined([&other].into_iter())));
         assert!(!joined.has_same_roots(&one) && one.is_same(&one.clone()));
         assert!(one.joined(std::iter::empty()).has_same_roots(&one));
+    }
+    #[test]
+    fn certificates_of_a_file_that_are_not_bound_verify_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.pem");
+        let pem = || {
+            rcgen::generate_simple_self_signed(["root.example".to_owned()])
+                .unwrap()
+                .cert
+                .pem()
+        };
+        std::fs::write(&file, pem()).unwrap();
+        let bound = root_digests(&file);
+        let roots = |bound| trust().with_roots(Some(&file), bound).unwrap().roots.len() - 1;
+        assert_eq!(roots(Some(&bound)), 1);
+        std::fs::write(&file, pem()).unwrap();
+        assert_eq!((roots(Some(&bound)), roots(None)), (0, 1));
     }
 }
