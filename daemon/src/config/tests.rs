@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::*;
+use crate::policy::Rejections;
 use crate::registry::{ClientIdentity, Command, Kind, Output, Scheme, Source, Writes};
 
 /// File with every key.
@@ -26,6 +27,7 @@ username = "me@corp.example"
 source = "env:CORP_TOKEN"
 writes = "allow"
 read-ahead = false
+rejected-by = [404, 401]
 ca-file = "/etc/corp-root.pem"
 programs = ["cargo", "/usr/bin/git"]
 client-cert = "/etc/me.pem"
@@ -69,6 +71,7 @@ fn reads_every_key() {
         writes: Writes::Allow,
         programs: vec!["cargo".parse().unwrap(), "/usr/bin/git".parse().unwrap()],
         token_service: None,
+        rejected_by: Rejections::new(&[401, 404]).unwrap(),
         read_ahead: false,
         ca_file: Some(PathBuf::from("/etc/corp-root.pem")),
         client_identity: Some(ClientIdentity {
@@ -104,6 +107,7 @@ fn missing_keys_have_defaults() {
     assert_eq!(corp.scopes, ["https://corp.example/index/".parse().unwrap()]);
     assert_eq!((corp.kind, corp.writes), (Kind::Cargo, Writes::Deny));
     assert_eq!((&corp.scheme, &corp.source), (&Scheme::Bearer, &Source::Store));
+    assert_eq!(corp.rejected_by.iter().collect::<Vec<_>>(), [401, 403]);
     let config = Config::read("[registries.a]\nscopes = ['https://a']\nsource = { command = ['a'] }\n").unwrap();
     let Source::Command(command) = &config.registries[&"a".parse().unwrap()].source else {
         panic!("not a command");
@@ -399,6 +403,26 @@ const INVALID_KEYS: &[(&str, &str)] = &[
     (
         "scheme = 'Host: {token}'",
         "3:10: `scheme` in CORP: that header frames or routes the message and cannot carry a credential",
+    ),
+    (
+        "rejected-by = 403",
+        "3:15: `rejected-by` in CORP: expected an array of integers such as [401, 403], found an integer",
+    ),
+    (
+        "rejected-by = [401, '403']",
+        "3:21: `rejected-by` in CORP: expected an array of integers such as [401, 403], found a string",
+    ),
+    (
+        "rejected-by = []",
+        "3:15: `rejected-by` in CORP: it must not be empty; without it, the statuses are 401 and 403",
+    ),
+    (
+        "rejected-by = [401, 500]",
+        "3:21: `rejected-by` in CORP: 500 rejects no token: a status is from 400 to 499, but not 407, 408, 425 or 429",
+    ),
+    (
+        "rejected-by = [0x1AD]",
+        "3:16: `rejected-by` in CORP: 429 rejects no token: a status is from 400 to 499, but not 407, 408, 425 or 429",
     ),
     (
         "ca-file = 'root.pem'",

@@ -18,6 +18,7 @@ use url::Url;
 use crate::control::token_service::{self, api_url};
 use crate::credential::Rotations;
 use crate::credential::header::CredentialHeader;
+use crate::policy::Rejections;
 use crate::policy::challenge::Challenge;
 use crate::policy::denial::refers_to_token_server;
 use crate::proxy::exchange::error::ProxyError;
@@ -58,9 +59,9 @@ impl ProbeResult {
     }
 
     /// A status that says nothing about the token, with the next step.
-    fn unclear_about(detail: String, status: StatusCode) -> Self {
+    fn unclear_about(detail: String, status: StatusCode, rejections: &Rejections) -> Self {
         Self {
-            remedy: unclear_remedy(status),
+            remedy: unclear_remedy(status, rejections),
             ..Self::unclear(detail)
         }
     }
@@ -285,13 +286,15 @@ impl Prober<'_> {
             let detail = format!("GET {url} answered 401 and sends clients to a token server, with any token or none");
             return ProbeResult::new(VerdictResult::Inconclusive, detail);
         }
-        let (verdict, detail) = verdict(url, status);
-        let may_be_for_everybody = evidence == Evidence::ScopeStatus && status == StatusCode::FORBIDDEN;
+        let (verdict, detail) = verdict(url, status, &registry.rejected_by);
+        // A registry that wants a login says 401.
+        let may_be_for_everybody = evidence == Evidence::ScopeStatus && status != StatusCode::UNAUTHORIZED;
+        let may_be_for_everybody = may_be_for_everybody && verdict == VerdictResult::Rejected;
         if registry.index.is_none() && (verdict == VerdictResult::Unclear || may_be_for_everybody) {
             return self.compare_without_token(registry, header, status, detail).await;
         }
         let is_git_index = matches!(registry.index, Some(Index::Git(_)));
-        let remedy = unclear_remedy(status);
+        let remedy = unclear_remedy(status, &registry.rejected_by);
         let mut result = ProbeResult {
             remedy: remedy.map(|remedy| if is_git_index { SPARSE_HINT } else { remedy }),
             ..ProbeResult::new(verdict, detail)
@@ -365,16 +368,20 @@ impl Prober<'_> {
         let (url, with) = (self.url, with_token.as_u16());
         let without_token = match self.get(None).await {
             Ok(answer) => answer.status(),
-            Err(_) => return ProbeResult::unclear_about(detail, with_token),
+            Err(_) => return ProbeResult::unclear_about(detail, with_token, &registry.rejected_by),
         };
         if without_token == StatusCode::UNAUTHORIZED {
+            // A 403 for a folder without a list is no answer to the token, and any other listed status is.
+            if with_token != StatusCode::FORBIDDEN && registry.rejected_by.contains(with_token) {
+                return ProbeResult::new(VerdictResult::Rejected, detail);
+            }
             let detail = format!("GET {url} answered 401 without the token and {with} with it");
             return ProbeResult::new(VerdictResult::Accepted, detail);
         }
         let is_no_page = |status: StatusCode| status.is_redirection() || status == StatusCode::NOT_FOUND;
         // A cargo registry has pages: without one, the URL is wrong.
         if registry.kind == Kind::Cargo || !is_no_page(with_token) || !is_no_page(without_token) {
-            return ProbeResult::unclear_about(detail, with_token);
+            return ProbeResult::unclear_about(detail, with_token, &registry.rejected_by);
         }
         if let Some(accepted) = self.ask_elsewhere(registry, header).await {
             return accepted;
@@ -418,17 +425,22 @@ impl Prober<'_> {
                 continue;
             };
             let prober = Prober { url: &url, ..*self };
-            if let Some(accepted) = prober.question(*question, header).await {
+            if let Some(accepted) = prober.question(*question, header, &registry.rejected_by).await {
                 return Some(accepted);
             }
         }
         None
     }
 
-    async fn question(&self, question: Question, header: &CredentialHeader) -> Option<ProbeResult> {
+    async fn question(
+        &self,
+        question: Question,
+        header: &CredentialHeader,
+        rejections: &Rejections,
+    ) -> Option<ProbeResult> {
         let answer = self.get(Some(header)).await.ok()?;
         let (url, status) = (self.url, answer.status());
-        if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+        if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) || rejections.contains(status) {
             return None;
         }
         let detail = match question {
@@ -516,13 +528,19 @@ async fn read_json<T: DeserializeOwned>(answer: Response<Incoming>) -> Option<T>
     serde_json::from_slice(&body.ok()?.ok()?.to_bytes()).ok()
 }
 
-fn verdict(url: &Url, status: StatusCode) -> (VerdictResult, String) {
+fn verdict(url: &Url, status: StatusCode, rejections: &Rejections) -> (VerdictResult, String) {
     let number = status.as_u16();
     match status {
         status if status.is_success() => (VerdictResult::Accepted, format!("GET {url} answered {number}")),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => (
+        status if rejections.contains(status) => (
             VerdictResult::Rejected,
             format!("GET {url} answered {number}: the registry does not accept this token"),
+        ),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => (
+            VerdictResult::Unclear,
+            format!(
+                "GET {url} answered {number}, which rejects only the page, because `rejected-by` does not list {number}"
+            ),
         ),
         StatusCode::NOT_FOUND => (
             VerdictResult::Unclear,
@@ -540,8 +558,11 @@ fn verdict(url: &Url, status: StatusCode) -> (VerdictResult, String) {
 }
 
 /// Next step for a status that says nothing about the token.
-fn unclear_remedy(status: StatusCode) -> Option<&'static str> {
+fn unclear_remedy(status: StatusCode, rejections: &Rejections) -> Option<&'static str> {
     match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if !rejections.contains(status) => {
+            Some("give the token's user access to that page, or list the status in `rejected-by`")
+        }
         StatusCode::NOT_FOUND => Some("compare the URL with the registry's documentation"),
         StatusCode::TOO_MANY_REQUESTS => Some("the registry limits requests: repeat later"),
         status if status.is_redirection() => Some("if the registry has moved, use the URL that it redirects to"),

@@ -100,13 +100,11 @@ pub(super) async fn sample_status(
     drop(generation);
     let status = match with_token {
         Some(status) if is_served(status) => status,
-        Some(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST) => {
-            return SampleStatus::Denied(Denial::Clear);
+        Some(status) => {
+            let denial = Denial::of_served_page(status, &route.registry.rejected_by);
+            return denial.map_or(SampleStatus::Silent, SampleStatus::Denied);
         }
-        Some(status) if status.is_redirection() || status == StatusCode::NOT_FOUND => {
-            return SampleStatus::Denied(Denial::Vague);
-        }
-        _ => return SampleStatus::Silent,
+        None => return SampleStatus::Silent,
     };
     if sample.is_private {
         return SampleStatus::Accepted;

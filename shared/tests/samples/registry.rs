@@ -173,6 +173,7 @@ fn set_registry() -> SetRegistry {
         ("username", json!("me@corp.example")),
         ("scopes", json!(["https://corp.example/api/cargo/"])),
         ("read-ahead", json!(false)),
+        ("rejected-by", json!([401])),
         ("ca-file", json!(null)),
     ];
     SetRegistry {
@@ -226,6 +227,7 @@ fn add_registry() -> AddRegistry {
         username: Some("me@corp.example".to_owned()),
         writes: Some("deny".to_owned()),
         programs: vec!["cargo".to_owned(), "/usr/bin/git".to_owned()],
+        rejected_by: vec![401],
         ca_file: Some("/etc/corp-root.pem".to_owned()),
         verify: false,
         ..add_registry_least()
@@ -257,6 +259,7 @@ fn add_registry_least() -> AddRegistry {
         username: None,
         writes: None,
         programs: vec![],
+        rejected_by: vec![],
         ca_file: None,
         source: None,
         source_command: None,
@@ -340,6 +343,7 @@ fn registry() -> RegistryView {
         writes: "deny".to_owned(),
         writes_open_until: Some("2026-03-04T05:11:07Z".to_owned()),
         programs: vec!["cargo".to_owned(), "/usr/bin/git".to_owned()],
+        rejected_by: vec![401],
         ca_file: Some("/etc/corp-root.pem".to_owned()),
         credential: CredentialView {
             state: CredentialState::Ready,
@@ -383,6 +387,7 @@ fn registry_least() -> RegistryView {
         writes: "allow".to_owned(),
         writes_open_until: None,
         programs: vec![],
+        rejected_by: vec![],
         ca_file: None,
         credential: CredentialView {
             state: CredentialState::Missing,
