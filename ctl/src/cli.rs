@@ -2,15 +2,19 @@
 //!
 //! No error repeats a value: a misplaced value may be a token.
 
+mod help;
+mod usage_error;
+
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
-use clap::error::{ContextKind, ContextValue, ErrorKind as ClapErrorKind};
-use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use regauth_shared::paths::Folders;
 use regauth_shared::{ErrorBody, exit_code};
 
+use self::help::command;
+use self::usage_error::finish_unparsed;
 use crate::client::Client;
 use crate::commands::{
     add_registry, add_scope, allow, audit, completions, confirm, deny, doctor, edit, env, explain, export, forward,
@@ -115,46 +119,6 @@ enum DaemonVerb {
 
 /// Display order of the global flags: after a verb's own.
 const LAST: usize = 100;
-
-const GROUPS: [(&str, &[&str]); 8] = [
-    (
-        "Registries",
-        &[
-            "add-registry",
-            "add-scope",
-            "confirm",
-            "import",
-            "export",
-            "set",
-            "edit",
-            "remove-registry",
-            "list",
-            "show",
-        ],
-    ),
-    ("Tokens", &["login", "logout", "rotate", "verify"]),
-    ("Writes", &["allow", "deny"]),
-    ("Clients", &["setup", "env", "run", "doctor", "explain"]),
-    ("Other clients", &["grant", "grants", "revoke", "forward"]),
-    ("What happens", &["watch", "audit", "metrics"]),
-    (
-        "The daemon",
-        &[
-            "status",
-            "top",
-            "store",
-            "upstream",
-            "logs",
-            "log",
-            "unlock",
-            "reload",
-            "stop",
-            "service",
-            "uninstall",
-        ],
-    ),
-    ("For packagers", &["completions", "man"]),
-];
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 failed, 2 usage, 3 daemon not reachable, 4 the registry rejected the token, 5 the store is locked \
@@ -287,31 +251,6 @@ fn client(system: bool, folders: &Folders, verb: &DaemonVerb) -> Result<Client, 
     }
 }
 
-/// Command line with its verbs in groups: clap has one heading for all of them.
-fn command() -> Command {
-    let command = Cli::command();
-    let heading = *command.get_styles().get_header();
-    let width = output::width().map_or(WIDTH_WITHOUT_TERMINAL, usize::from);
-    let mut verbs = String::new();
-    for (group, names) in GROUPS {
-        verbs += &format!("{heading}{group}:{heading:#}\n");
-        for verb in names.iter().filter_map(|name| command.find_subcommand(name)) {
-            let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
-            let about = output::fill(&about, width, VERB_COLUMN, VERB_COLUMN);
-            verbs += &format!("  {:<15}  {about}\n", verb.get_name());
-        }
-        verbs += "\n";
-    }
-    command.help_template(format!(
-        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{verbs}{heading}Options:{heading:#}\n{{options}}{{after-help}}"
-    ))
-}
-
-/// Column in which the descriptions of verbs begin.
-const VERB_COLUMN: usize = 19;
-/// As clap has it.
-const WIDTH_WITHOUT_TERMINAL: usize = 100;
-
 /// True if a flag is given, as `--flag` or `--flag=value`, before the words of a wrapped command.
 fn has_flag(arguments: &[OsString], flag: &str) -> bool {
     let is_ours = |argument: &&OsString| *argument != "--" && *argument != "--source-command";
@@ -332,178 +271,5 @@ fn finish_without_verb() -> u8 {
     exit_code::USAGE
 }
 
-/// Prints the help, the version or a usage error, and returns the exit code.
-fn finish_unparsed(mut clap: clap::Error, json: bool) -> u8 {
-    match clap.kind() {
-        ClapErrorKind::DisplayHelp | ClapErrorKind::DisplayVersion => {
-            output::print(&output::help(&clap.render()), exit_code::DONE)
-        }
-        ClapErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            output::print_to_stderr(&output::help(&clap.render()));
-            exit_code::USAGE
-        }
-        _ => {
-            if let Some(error) = known_by_another_name(&clap) {
-                return output::finish(Err(error), json);
-            }
-            remove_values(&mut clap);
-            output::finish(Err(usage_error(&clap.render().to_string())), json)
-        }
-    }
-}
-
-/// Error for a verb that people know from other programs, with what stands for it here.
-fn known_by_another_name(error: &clap::Error) -> Option<ErrorBody> {
-    if error.kind() != ClapErrorKind::InvalidSubcommand {
-        return None;
-    }
-    let Some(ContextValue::String(verb)) = error.get(ContextKind::InvalidSubcommand) else {
-        return None;
-    };
-    let (name, hint) = OTHER_NAMES.iter().find(|(name, _)| name == verb)?;
-    Some(error::usage(format!("there is no verb `{name}`")).hint(*hint))
-}
-
-/// Verbs of other programs, and what to do instead.
-const OTHER_NAMES: [(&str, &str); 10] = [
-    (
-        "start",
-        "`regauthctl service install` has it started when it is needed; by hand: regauthd",
-    ),
-    (
-        "restart",
-        "under systemd: systemctl --user restart regauthd; by hand: `regauthctl stop --wait`, then regauthd",
-    ),
-    ("install", "`regauthctl service install`, then `regauthctl setup`"),
-    (
-        "init",
-        "`regauthctl add-registry` asks for all it needs; then `regauthctl setup`",
-    ),
-    (
-        "update",
-        "your package manager updates regauth; a new token for a registry: `regauthctl rotate NAME`",
-    ),
-    (
-        "upgrade",
-        "your package manager updates regauth; `regauthctl service install` then starts the new release",
-    ),
-    ("version", "regauthctl --version"),
-    (
-        "token",
-        "no command shows a token; `regauthctl show NAME` shows its state, `regauthctl rotate NAME` replaces it",
-    ),
-    ("unset", "`regauthctl set NAME KEY --unset`"),
-    (
-        "publish",
-        "open writes with `regauthctl allow NAME --for 5m`, then run cargo publish",
-    ),
-];
-
-/// Removes typed values from clap's error, other than flags and choices from a list.
-fn remove_values(error: &mut clap::Error) {
-    let hidden = || ContextValue::String("…".to_owned());
-    match error.kind() {
-        ClapErrorKind::ValueValidation | ClapErrorKind::TooManyValues => {
-            error.insert(ContextKind::InvalidValue, hidden());
-        }
-        ClapErrorKind::UnknownArgument => {
-            // "to pass … as a value, use '-- …'": no verb takes such a value.
-            error.remove(ContextKind::Suggested);
-            let typed = error.get(ContextKind::InvalidArg).map(ToString::to_string);
-            if !typed.is_some_and(|typed| typed.starts_with('-')) {
-                error.insert(ContextKind::InvalidArg, hidden());
-            }
-        }
-        _ => {}
-    }
-}
-
-/// Converts clap's error, whose paragraphs are the message, tips and the usage.
-fn usage_error(rendered: &str) -> ErrorBody {
-    let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let mut paragraphs = rendered.split("\n\n").map(one_line);
-    let first = paragraphs.next().unwrap_or_default();
-    let message = first.strip_prefix("error: ").unwrap_or(&first).to_owned();
-    let rest: Vec<_> = paragraphs.collect();
-    let after = |label: &str| rest.iter().find_map(|text| text.strip_prefix(label).map(str::to_owned));
-    let hint = after("tip: ").or_else(|| after("Usage: ").map(|usage| format!("usage: {usage}")));
-    error::usage(message).hint(hint.unwrap_or_else(|| "`regauthctl help VERB` lists a verb's arguments".to_owned()))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn clap_accepts_the_definition() {
-        command().debug_assert();
-    }
-
-    #[test]
-    fn lists_every_verb_in_exactly_one_group() {
-        let mut grouped: Vec<_> = GROUPS.iter().flat_map(|(_, names)| *names).copied().collect();
-        grouped.sort_unstable();
-        let command = Cli::command();
-        let mut verbs: Vec<_> = command.get_subcommands().map(Command::get_name).collect();
-        verbs.sort_unstable();
-        assert_eq!(grouped, verbs);
-    }
-
-    #[test]
-    fn parses_every_example_of_the_help() {
-        for verb in Cli::command().get_subcommands() {
-            let examples = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
-            assert!(
-                examples.lines().all(|line| line.len() <= 80),
-                "{} wraps",
-                verb.get_name()
-            );
-            let examples = examples.replace("\\\n", "");
-            let lines: Vec<_> = examples.lines().filter(|line| line.contains("regauthctl")).collect();
-            assert!(!lines.is_empty(), "{} has no examples", verb.get_name());
-            for line in lines {
-                let line = line.split(" | ").last().unwrap().split(" > ").next().unwrap();
-                let Some(line) = line.trim_start().strip_prefix("regauthctl") else {
-                    continue;
-                };
-                let line = format!("regauthctl{line}");
-                let arguments = line.split_whitespace().map(OsString::from).collect();
-                assert!(parse(arguments).is_ok(), "{line}");
-            }
-        }
-    }
-
-    #[test]
-    fn parses_every_example_for_ci() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/ci");
-        for file in std::fs::read_dir(folder).unwrap() {
-            let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
-            let mut keys = text.lines().filter(|line| line.trim_start().starts_with("key: "));
-            assert!(
-                keys.all(|key| key.ends_with(env!("CARGO_PKG_VERSION"))),
-                "a cache key of an older release"
-            );
-            let text = text
-                .replace("\\\n", "")
-                .replace('"', "")
-                .replace("$CORP_INDEX", "sparse+https://x/");
-            // A job behind a gateway runs no regauthctl.
-            let Some(start) = text.find("regauthctl run") else {
-                continue;
-            };
-            let line = text[start..].lines().next().unwrap();
-            let parsed = parse(line.split_whitespace().map(OsString::from).collect());
-            assert!(parsed.is_ok(), "{line}");
-        }
-    }
-
-    #[test]
-    fn ignores_flags_of_a_wrapped_command() {
-        let line = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
-        assert!(has_flag(&line("regauthctl rotate corp --token=x"), "--token"));
-        assert!(!has_flag(&line("regauthctl rotate corp --token-stdin"), "--token"));
-        assert!(!has_flag(&line("regauthctl run -- x --token y"), "--token"));
-        let add = line("regauthctl add-registry a --source-command x --token y");
-        assert!(!has_flag(&add, "--token"));
-    }
-}
+mod tests;

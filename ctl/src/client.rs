@@ -5,16 +5,18 @@
 //! late, the client asks on another connection for the daemon's hello: a daemon that hangs is reported as unreachable, and
 //! one that is busy with a slow registry, source or store is waited for. The daemon has deadlines for these.
 
-use std::io::{self, BufRead, BufReader, ErrorKind as IoErrorKind, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+mod connection;
+mod release;
+
+use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use regauth_shared::frame::{Answer, MAX_LINE};
+use regauth_shared::frame::Answer;
 use regauth_shared::paths::Folders;
-use regauth_shared::version::{Greeting, Hello, PROGRAM, PROTOCOL};
-use regauth_shared::{ErrorBody, ErrorKind, Request};
+use regauth_shared::version::{Greeting, Hello, PROTOCOL};
+use regauth_shared::{ErrorBody, Request};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
@@ -22,6 +24,10 @@ use secrecy::zeroize::Zeroizing;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
+pub(crate) use self::connection::Lines;
+use self::connection::{Connection, LOCAL_TIMEOUT, timed_out};
+pub(crate) use self::release::RESTART_HINT;
+use self::release::{SAME_RELEASE_HINT, explain_unknown_request, version_mismatch};
 use crate::error;
 use crate::progress::Progress;
 use crate::socket_owner::TrustedOwners;
@@ -157,7 +163,7 @@ impl Client {
         let (mut connection, daemon) = self.send(request)?;
         let line = self.wait_for_answer(&mut connection, request)?;
         parse_answer::<T>(&line).map_err(|error| explain_unknown_request(&daemon, error))?;
-        Ok(Lines(connection))
+        Ok(Lines::of(connection))
     }
 
     /// Waits for the answer for as long as the daemon greets other clients, at most [`ANSWER_TIMEOUT`].
@@ -195,7 +201,7 @@ impl Client {
     fn open(&self) -> Result<(Connection, Hello), ErrorBody> {
         let stream = self.connect().map_err(|errno| self.connect_error(errno))?;
         self.trusted_owners.check(&stream, &self.socket, &self.folders)?;
-        let mut connection = Connection(BufReader::new(stream));
+        let mut connection = Connection::new(stream);
         if let Some(diagnose) = self.diagnose
             && !connection.has_input_within(DIAGNOSIS_DELAY)
             && let Some(diagnosis) = diagnose()
@@ -259,98 +265,7 @@ impl Client {
     }
 }
 
-/// Stream of lines from the daemon.
-pub(crate) struct Lines(Connection);
-
-impl Lines {
-    /// Next line; `None` at the end of the connection. Blocks until then.
-    ///
-    /// # Errors
-    /// A line that is too long or no UTF-8.
-    pub(crate) fn next_line(&mut self) -> Result<Option<String>, ErrorBody> {
-        match self.0.read_line(LOCAL_TIMEOUT) {
-            Ok(line) => Ok(Some(line)),
-            Err(error) if error.kind == ErrorKind::Unreachable => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// True if bytes have been read that are not a line yet.
-    pub(crate) fn has_buffered(&self) -> bool {
-        !self.0.0.buffer().is_empty()
-    }
-}
-
-impl AsFd for Lines {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.0.get_ref().as_fd()
-    }
-}
-
-struct Connection(BufReader<UnixStream>);
-
-impl Connection {
-    fn write_line(&mut self, line: &str) -> Result<(), ErrorBody> {
-        self.0
-            .get_mut()
-            .write_all(line.as_bytes())
-            .map_err(|error| match error.kind() {
-                IoErrorKind::WouldBlock | IoErrorKind::TimedOut => timed_out(LOCAL_TIMEOUT),
-                IoErrorKind::BrokenPipe | IoErrorKind::ConnectionReset => connection_closed(),
-                _ => error::io("cannot write to the control socket")(error),
-            })
-    }
-
-    /// Waits for input and leaves it in the buffer for the next read.
-    fn has_input_within(&mut self, timeout: Duration) -> bool {
-        self.set_timeout(timeout).is_ok() && self.0.fill_buf().is_ok_and(|bytes| !bytes.is_empty())
-    }
-
-    /// Waits for input or for the end of the connection. False if neither has come.
-    fn is_readable_within(&mut self, timeout: Duration) -> bool {
-        let timed_out = |error: &io::Error| matches!(error.kind(), IoErrorKind::WouldBlock | IoErrorKind::TimedOut);
-        self.set_timeout(timeout).is_ok() && !self.0.fill_buf().is_err_and(|error| timed_out(&error))
-    }
-
-    fn read_line(&mut self, timeout: Duration) -> Result<String, ErrorBody> {
-        self.set_timeout(timeout)?;
-        let mut line = Vec::new();
-        // One byte more: the line ending, or the proof that the line is too long.
-        let mut bounded = (&mut self.0).take(MAX_LINE as u64 + 1);
-        bounded
-            .read_until(b'\n', &mut line)
-            .map_err(|error| match error.kind() {
-                IoErrorKind::WouldBlock | IoErrorKind::TimedOut => timed_out(timeout),
-                IoErrorKind::ConnectionReset => connection_closed(),
-                _ => error::io("cannot read from the control socket")(error),
-            })?;
-        match line.pop() {
-            Some(b'\n') => String::from_utf8(line).map_err(|_| error::failed("regauthd's answer is not UTF-8")),
-            _ if line.len() == MAX_LINE => Err(error::failed(format!(
-                "regauthd's answer is longer than the {MAX_LINE} bytes that the protocol allows"
-            ))),
-            _ => Err(connection_closed()),
-        }
-    }
-
-    fn set_timeout(&self, timeout: Duration) -> Result<(), ErrorBody> {
-        let set = self.0.get_ref().set_read_timeout(Some(timeout));
-        set.map_err(error::io("cannot set a timeout on the control socket"))
-    }
-
-    fn wait_for_close(&mut self, timeout: Duration) -> Result<(), ErrorBody> {
-        self.set_timeout(timeout)?;
-        match self.0.read(&mut [0]).map_err(|error| error.kind()) {
-            Ok(_) | Err(IoErrorKind::ConnectionReset) => Ok(()),
-            Err(_) => Err(
-                error::failed(format!("regauthd has not ended within {} s", timeout.as_secs()))
-                    .hint("a second SIGTERM ends it at once and breaks off open requests"),
-            ),
-        }
-    }
-}
-
-/// What the daemon may be waiting for while it carries out a request.
+/// Progress line for a request: the registry, the store or the daemon that it may wait for.
 fn waited_for(request: &Request) -> &'static str {
     match request {
         Request::AddRegistry(_)
@@ -377,47 +292,8 @@ fn parse_answer<T: DeserializeOwned>(line: &str) -> Result<Reply<T>, ErrorBody> 
     Ok(Reply { answer, body })
 }
 
-fn version_mismatch(hello: &Hello) -> ErrorBody {
-    let versions: Vec<_> = hello.versions.iter().map(u32::to_string).collect();
-    let message = format!(
-        "regauthd {} speaks version {} of the protocol; this is regauthctl {PROGRAM}, which speaks version {PROTOCOL}",
-        hello.daemon,
-        versions.join(", "),
-    );
-    // Both lists may have gaps; the newer program knows the highest version.
-    let newer = hello.versions.iter().any(|version| *version > PROTOCOL);
-    let hint = if newer {
-        format!("update regauthctl to the release of the daemon, {}", hello.daemon)
-    } else {
-        format!("update regauthd to the release of regauthctl, {PROGRAM}; if it is installed, {RESTART_HINT}")
-    };
-    ErrorBody::new(ErrorKind::UnsupportedVersion, message).hint(hint)
-}
-
-/// Adds a hint to an `invalid` error from a daemon of another release: it may not know the verb.
-fn explain_unknown_request(daemon: &Hello, error: ErrorBody) -> ErrorBody {
-    if error.kind != ErrorKind::Invalid || daemon.daemon == PROGRAM || error.hint.is_some() {
-        return error;
-    }
-    error.hint(format!(
-        "the regauthd that runs is {}, and this is regauthctl {PROGRAM}; {RESTART_HINT}",
-        daemon.daemon
-    ))
-}
-
-fn timed_out(timeout: Duration) -> ErrorBody {
-    error::unreachable(format!("regauthd did not answer within {} s", timeout.as_secs()))
-        .hint("see regauthd's log; it may still carry out the request")
-}
-
-fn connection_closed() -> ErrorBody {
-    error::unreachable("regauthd closed the connection without an answer").hint("see regauthd's log for the reason")
-}
-
 /// A running daemon sends its hello at once; a service manager may have to start it first.
 const DIAGNOSIS_DELAY: Duration = Duration::from_secs(2);
-/// For the hello, and for one line of an answer.
-const LOCAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time without an answer after which the daemon is asked for its hello.
 const LIVENESS_INTERVAL: Duration = Duration::from_secs(10);
 /// Time for an answer that crossed the question.
@@ -425,13 +301,3 @@ const LIVENESS_GRACE: Duration = Duration::from_millis(200);
 /// Longest wait for a daemon that is busy. It is longer than every deadline of the daemon's own: a person answers a
 /// keychain's window, a migration copies many secrets.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3600);
-
-/// Hint for a running daemon of another release than the installed one. It may not understand `regauthctl stop`.
-pub(crate) const RESTART_HINT: &str = if cfg!(target_os = "macos") {
-    "restart the service (launchctl kickstart -k gui/$UID/regauthd), or end regauthd and start it again"
-} else {
-    "restart the service (systemctl --user restart regauthd; the machine's: sudo systemctl restart regauthd), or end \
-     regauthd and start it again"
-};
-
-const SAME_RELEASE_HINT: &str = "install regauthctl and regauthd of the same release and restart the daemon";

@@ -31,7 +31,7 @@ pub(crate) fn url(text: &str) -> &str {
     inner.unwrap_or(text).trim()
 }
 
-/// What comes after `key = ` or `key: `, for one of the keys.
+/// Text without a leading `key = ` or `key: `, for any of the keys.
 fn without_key<'a>(text: &'a str, keys: &[&str]) -> &'a str {
     let after_key = |key: &&str| {
         let rest = text.strip_prefix(key)?.trim_start();
@@ -40,7 +40,7 @@ fn without_key<'a>(text: &'a str, keys: &[&str]) -> &'a str {
     keys.iter().find_map(after_key).map_or(text, str::trim)
 }
 
-/// What comes after a word in any case.
+/// Text without a leading word, in upper or lower case.
 fn without_word<'a>(text: &'a str, word: &str) -> &'a str {
     match text.split_at_checked(word.len()) {
         Some((start, rest)) if !word.is_empty() && start.eq_ignore_ascii_case(word) => rest.trim_start(),

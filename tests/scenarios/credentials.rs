@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use regauth_tests::auth_gate::Scheme;
 use regauth_tests::burst;
 use regauth_tests::certificates::Authority;
 use regauth_tests::ctl::Ctl;
-use regauth_tests::curl::Curl;
+use regauth_tests::curl::{self, Curl};
 use regauth_tests::daemon::Daemon;
 use regauth_tests::exec;
 use regauth_tests::leak_scan::LeakScan;
@@ -115,25 +115,6 @@ impl TokenCommand {
     }
 }
 
-/// Sends GETs from two threads while `during` runs, and returns their number. Each must succeed.
-fn under_load(daemon: &Daemon, url: &str, during: impl FnOnce(&AtomicUsize)) -> usize {
-    let (over, served) = (AtomicBool::new(false), AtomicUsize::new(0));
-    thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                while !over.load(Ordering::Relaxed) {
-                    let answer = Curl::new().behind(daemon).get(url);
-                    assert_eq!(answer.status, 200, "{}{}", answer.headers, answer.body());
-                    served.fetch_add(1, Ordering::Relaxed);
-                }
-            });
-        }
-        during(&served);
-        over.store(true, Ordering::Relaxed);
-    });
-    served.into_inner()
-}
-
 #[test]
 fn tokens_of_two_seconds_fail_no_request_and_command_runs_never_overlap() {
     let seconds = if std::env::var_os("REGAUTH_LONG").is_some() {
@@ -161,7 +142,7 @@ fn tokens_of_two_seconds_fail_no_request_and_command_runs_never_overlap() {
         &["--source-json", "/t", "--source-expires", "/e", &flag, &program],
     )
     .succeeds();
-    let served = under_load(&daemon, &registry.file("f", 100), |_| {
+    let served = curl::under_load(&daemon, &registry.file("f", 100), |_| {
         let end = Instant::now() + Duration::from_secs(seconds);
         while Instant::now() < end {
             enforce();
@@ -373,7 +354,7 @@ fn replacing_a_token_file_a_hundred_times_fails_no_request() {
     let source = format!("file:{}", token_file.display());
     add(&daemon, "mounted", &registry, &["--source", &source]).succeeds();
     let url = registry.file("f", 100);
-    under_load(&daemon, &url, |served| {
+    curl::under_load(&daemon, &url, |served| {
         for number in 1..=100 {
             let [old, new] = [number - 1, number].map(|number| format!("minted-token-{number}"));
             registry.accept(&[&old, &new]);

@@ -86,17 +86,7 @@ fn pip_uv_and_npm_reach_registries_over_tls_to_the_proxy() {
         .env("SSL_CERT_FILE", roots)
         .env("PIP_CERT", roots)
         .env("PIP_DISABLE_PIP_VERSION_CHECK", "1");
-    let install = [
-        "-m",
-        "pip",
-        "install",
-        "--target",
-        "pip",
-        "--index-url",
-        &index,
-        "treasure",
-    ];
-    user.run("python3", &install).succeeds();
+    user.pip_install("pip", &index).succeeds();
     let install = ["pip", "install", "--target", "uv", "--index-url", &index, "treasure"];
     user.run(uv.to_str().unwrap(), &install).succeeds();
     user.write(

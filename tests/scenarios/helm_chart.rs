@@ -142,7 +142,7 @@ fn check_pods(rendered: &Rendered) {
     assert!(drain >= 36, "{drain}: the delay, the drain and a margin");
 }
 
-/// What one part names, another part has.
+/// Checks that each name that one part of the chart refers to exists in another part.
 fn check_references(rendered: &Rendered) {
     let deployment = rendered.only("Deployment");
     let template = &deployment["spec"]["template"];

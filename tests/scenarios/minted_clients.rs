@@ -56,18 +56,7 @@ fn pip_installs_with_a_token_of_codeartifact() {
         .env("PIP_DISABLE_PIP_VERSION_CHECK", "1")
         .env("PIP_NO_INPUT", "1");
     user.ctl(&["setup", "pip"]).succeeds();
-    let index = format!("{scope}simple/");
-    let install = [
-        "-m",
-        "pip",
-        "install",
-        "--target",
-        "t",
-        "--index-url",
-        &index,
-        "treasure",
-    ];
-    user.run("python3", &install)
+    user.pip_install("t", &format!("{scope}simple/"))
         .succeeds()
         .says("Successfully installed treasure-1.0");
     scan(&service, &daemon);

@@ -4,7 +4,6 @@
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,7 +14,7 @@ use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 use regauth_shared::exit_code;
 use regauth_tests::auth_gate::Scheme;
-use regauth_tests::curl::Curl;
+use regauth_tests::curl::{self, Curl};
 use regauth_tests::daemon::Daemon;
 use regauth_tests::exec;
 use regauth_tests::forge::Forge;
@@ -231,25 +230,6 @@ fn a_source_that_mints_survives_a_restart_and_an_edit_of_the_configuration() {
         .for_each(|secret| daemon.register_secret(secret));
 }
 
-/// Sends GETs from two threads while `during` runs, and returns their number. Each must succeed.
-fn under_load(daemon: &Daemon, url: &str, during: impl FnOnce(&AtomicUsize)) -> usize {
-    let (over, served) = (AtomicBool::new(false), AtomicUsize::new(0));
-    thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                while !over.load(Ordering::Relaxed) {
-                    let answer = Curl::new().behind(daemon).get(url);
-                    assert_eq!(answer.status, 200, "{}{}", answer.headers, answer.body());
-                    served.fetch_add(1, Ordering::Relaxed);
-                }
-            });
-        }
-        during(&served);
-        over.store(true, Ordering::Relaxed);
-    });
-    served.into_inner()
-}
-
 #[test]
 fn tokens_of_two_seconds_and_a_provider_that_is_down_for_a_while_fail_no_request() {
     let forge = Forge::bearer();
@@ -260,7 +240,7 @@ fn tokens_of_two_seconds_and_a_provider_that_is_down_for_a_while_fail_no_request
     forge.add(&daemon, &source, &[]).succeeds();
     let file = forge.registry.file("f", 100);
     let long = std::env::var_os("REGAUTH_LONG").is_some();
-    let served = under_load(&daemon, &file, |_| {
+    let served = curl::under_load(&daemon, &file, |_| {
         let wanted = if long { 40 } else { 5 };
         let deadline = Instant::now() + Duration::from_secs(120);
         while service.minted().len() < wanted {

@@ -51,19 +51,9 @@ fn pip_installs_from_a_pypiserver_without_a_password() {
     let mine = "# mine\n[global]\ntimeout = 20\n\n[install]\nno-compile = yes\n";
     user.write(".config/pip/pip.conf", mine);
     let index = server.index();
-    let install = [
-        "-m",
-        "pip",
-        "install",
-        "--target",
-        "t",
-        "--index-url",
-        &index,
-        "treasure",
-    ];
-    user.run("python3", &install).fails();
+    user.pip_install("t", &index).fails();
     user.ctl(&["setup", "pip"]).succeeds();
-    user.run("python3", &install)
+    user.pip_install("t", &index)
         .succeeds()
         .says("Successfully installed treasure-1.0");
     assert!(user.home().join("t/treasure/__init__.py").exists());

@@ -65,7 +65,7 @@ fn a_changed_configuration_sends_no_token_to_another_host() {
     assert!(!case.is_served("/copy/"));
 }
 
-/// Which is why the vault's key is to be elsewhere: whoever can write the store can write what the token is for.
+/// A process that can write the store can forge a binding, so the vault's key belongs elsewhere.
 #[test]
 fn a_vault_with_its_key_in_a_file_takes_a_forged_binding() {
     let mut case = Case::start();

@@ -266,7 +266,7 @@ impl Fixture {
         shown["store"]["kind"].as_str().unwrap().to_owned()
     }
 
-    /// Whether no deletion is pending.
+    /// True if no deletion is pending.
     fn is_tidy(&self) -> bool {
         let journal = fs::read_to_string(self.daemon.home().join("state/ledger.json")).unwrap();
         !journal.contains("\"moving\"")

@@ -32,7 +32,7 @@ impl Ctl {
         }
     }
 
-    /// Whether the exit code is 0.
+    /// True if the exit code is 0.
     pub fn succeeded(&self) -> bool {
         self.exit == 0
     }

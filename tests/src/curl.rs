@@ -4,6 +4,8 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
 
 use tempfile::{NamedTempFile, TempDir};
 
@@ -206,4 +208,26 @@ impl Response {
             .find(|(key, _)| key.eq_ignore_ascii_case(name))
             .map(|(_, value)| value.trim())
     }
+}
+
+/// Sends GETs from two threads while `during` runs, which gets the number of responses so far. Returns the number in the end.
+///
+/// # Panics
+/// When a response has another status than 200.
+pub fn under_load(daemon: &Daemon, url: &str, during: impl FnOnce(&AtomicUsize)) -> usize {
+    let (over, served) = (AtomicBool::new(false), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let answer = Curl::new().behind(daemon).get(url);
+                    assert_eq!(answer.status, 200, "{}{}", answer.headers, answer.body());
+                    served.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        during(&served);
+        over.store(true, Ordering::Relaxed);
+    });
+    served.into_inner()
 }

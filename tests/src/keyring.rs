@@ -81,7 +81,7 @@ impl Keyring {
         self.keyring.signal(Signal::STOP);
     }
 
-    /// Whether a call is answered within 500 ms.
+    /// True if a call is answered within 500 ms.
     pub fn is_responsive(&self) -> bool {
         let mut ping = command(&self.folder, "dbus-send");
         ping.args([

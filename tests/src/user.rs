@@ -59,6 +59,12 @@ impl User {
         exec::run(self.command(program).args(arguments))
     }
 
+    /// Runs pip, which installs the package `treasure` from this index into a folder of the home.
+    pub fn pip_install(&self, folder: &str, index: &str) -> Output {
+        let from = ["--target", folder, "--index-url", index, "treasure"];
+        self.run("python3", &[&["-m", "pip", "install"], &from[..]].concat())
+    }
+
     /// Command with this user's environment, in the home.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = exec::command(program, &self.home);

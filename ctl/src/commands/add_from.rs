@@ -21,7 +21,7 @@ use crate::token::TokenFlags;
 use crate::{error, prompt};
 use plan::{Action, Entry};
 
-/// What the flags of `add-registry` say about a team's file.
+/// Flags of `add-registry` for a team's file.
 pub(super) struct Options<'a> {
     /// Location of the file.
     pub(super) from: &'a Location,

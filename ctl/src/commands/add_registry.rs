@@ -304,7 +304,7 @@ fn describe(added: &RegistryAdded, provider: &[String]) -> String {
     describe_briefly(added) + &client_settings(added, provider)
 }
 
-/// What was added, without the settings of clients.
+/// Description of the added registry, without the settings of clients.
 pub(super) fn describe_briefly(added: &RegistryAdded) -> String {
     let registry = &added.registry;
     let verification = registry_text::verification(added.verified, added.public);

@@ -49,7 +49,7 @@ struct ExportReport {
     /// Files that were written.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     files: Vec<String>,
-    /// What was left out, and what is to be done.
+    /// Parts that were left out, each with the next step.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     notes: Vec<String>,
 }

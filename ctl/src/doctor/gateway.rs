@@ -23,7 +23,7 @@ pub(crate) struct Gateway<'a> {
 /// Parses the URL of a gateway.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The fault of the URL, for a person.
 pub(crate) fn parse_url(text: &str) -> Result<Url, &'static str> {
     let url: Url = text
         .parse()

@@ -15,7 +15,7 @@ pub(crate) struct Offer {
 /// Login that a repository takes.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Login {
-    /// That of the product's cargo registries.
+    /// Login of the product's cargo registries.
     OfPreset,
     /// A header by a scheme without a user name.
     Scheme(&'static str),

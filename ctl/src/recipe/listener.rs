@@ -1,4 +1,4 @@
-//! How a container reaches the daemon's listener.
+//! Addresses at which a container reaches the daemon's listener, with the options that its runtime needs.
 
 use std::net::SocketAddr;
 

@@ -30,7 +30,7 @@ pub(crate) struct Definition {
     pub(crate) programs: Vec<String>,
     /// Statuses with which the registry rejects a token.
     pub(crate) rejected_by: Vec<u16>,
-    /// Whether entries of the index are read ahead.
+    /// True if entries of the index are read ahead.
     pub(crate) read_ahead: Option<bool>,
     /// Name of a PEM file beside the team's file.
     pub(crate) ca_file: Option<String>,
@@ -116,7 +116,7 @@ fn definition(tables: &dyn TableLike, name: &str, item: &Item, problems: &mut Pr
 }
 
 impl Definition {
-    /// What a preset knows, where the file says nothing.
+    /// Sets the keys that the file leaves open to those of its preset.
     fn apply_preset(&mut self) {
         let Some(preset) = self.preset else {
             return;

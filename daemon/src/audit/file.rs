@@ -3,16 +3,19 @@
 //! While one daemon drains, the next one serves, and both append. So each append takes the lock of the folder and looks
 //! whether the file is as the last append left it.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+mod lock;
+mod tail;
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
-use regauth_shared::audit::{
-    CURRENT_FILE, Content, LineHash, Link, Note, is_rotated_file, link_before, link_of, rotated_file,
-};
+use regauth_shared::audit::{CURRENT_FILE, Content, LineHash, Link, Note, is_rotated_file, link_of, rotated_file};
 
+use self::lock::FolderLock;
+use self::tail::{Tail, first_link, last_link};
 use crate::events::unix_milliseconds;
 
 /// Bounds of the record.
@@ -31,7 +34,7 @@ pub(super) struct Limits {
 pub(super) struct RecordFile {
     folder: PathBuf,
     limits: Limits,
-    lock: Option<File>,
+    lock: FolderLock,
     current: Option<Current>,
     link: Link,
 }
@@ -57,7 +60,7 @@ impl RecordFile {
         Self {
             folder: folder.to_owned(),
             limits,
-            lock: None,
+            lock: FolderLock::new(folder),
             current: None,
             link: Link::START,
         }
@@ -274,82 +277,10 @@ impl RecordFile {
 
     /// Does the work while this process holds the folder's lock.
     fn locked(&mut self, work: impl FnOnce(&mut Self) -> io::Result<()>) -> io::Result<()> {
-        self.take_lock()?;
+        self.lock.take()?;
         let result = work(self);
-        if let Some(lock) = &self.lock {
-            let _ = lock.unlock();
-        }
+        self.lock.release();
         result
-    }
-
-    /// Takes the folder's lock. A daemon holds it for an append only.
-    fn take_lock(&mut self) -> io::Result<()> {
-        if self.lock.is_none() || !self.folder.join(CURRENT_FILE).exists() {
-            create_folder(&self.folder)?;
-            let path = self.folder.join(LOCK_FILE);
-            let mut options = OpenOptions::new();
-            options.write(true).create(true).truncate(false).mode(0o600);
-            self.lock = Some(options.open(path)?);
-        }
-        let lock = self.lock.as_ref().ok_or(io::ErrorKind::NotFound)?;
-        let deadline = Instant::now() + LOCK_TIMEOUT;
-        loop {
-            match lock.try_lock() {
-                Ok(()) => return Ok(()),
-                Err(TryLockError::Error(error)) => return Err(error),
-                Err(TryLockError::WouldBlock) if Instant::now() > deadline => {
-                    return Err(io::Error::other("another process holds the lock of the audit folder"));
-                }
-                Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
-            }
-        }
-    }
-}
-
-/// Last whole lines of a file.
-struct Tail {
-    text: Vec<u8>,
-    /// Length of the incomplete line behind them.
-    torn: u64,
-}
-
-impl Tail {
-    fn read(file: &mut File) -> io::Result<Self> {
-        let length = file.metadata()?.len();
-        let mut start = length.saturating_sub(MAX_LINE);
-        loop {
-            let mut text = Vec::new();
-            file.seek(SeekFrom::Start(start))?;
-            file.read_to_end(&mut text)?;
-            let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-            // The first line may begin before the tail.
-            let first = if start == 0 {
-                0
-            } else {
-                text.iter().position(|byte| *byte == b'\n').map_or(whole, |end| end + 1)
-            };
-            if first < whole || start == 0 {
-                let torn = (text.len() - whole) as u64;
-                text.truncate(whole);
-                text.drain(..first);
-                return Ok(Self { text, torn });
-            }
-            start = 0;
-        }
-    }
-
-    fn lines(&self) -> Vec<&[u8]> {
-        self.text
-            .split_inclusive(|byte| *byte == b'\n')
-            .map(without_line_feed)
-            .collect()
-    }
-}
-
-fn create_folder(folder: &Path) -> io::Result<()> {
-    match DirBuilder::new().mode(0o700).create(folder) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(()),
     }
 }
 
@@ -385,24 +316,6 @@ fn rotated_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Number and hash of a file's last line; `None` if that line is incomplete or cannot be read.
-fn last_link(file: &Path) -> Option<Link> {
-    let tail = Tail::read(&mut File::open(file).ok()?).ok()?;
-    let last = tail.lines().last().copied().filter(|_| tail.torn == 0);
-    link_of(last?)
-}
-
-/// Link of a file's first line to the line before it.
-fn first_link(file: &Path) -> Option<Link> {
-    let mut start = Vec::new();
-    File::open(file).ok()?.take(MAX_LINE).read_to_end(&mut start).ok()?;
-    link_before(start.split(|byte| *byte == b'\n').next()?)
-}
-
-fn without_line_feed(line: &[u8]) -> &[u8] {
-    line.strip_suffix(b"\n").unwrap_or(line)
-}
-
 fn is_older_than(file: &Path, age: Duration) -> bool {
     let modified = file.metadata().and_then(|data| data.modified());
     modified.is_ok_and(|time| time.elapsed().is_ok_and(|elapsed| elapsed > age))
@@ -411,14 +324,8 @@ fn is_older_than(file: &Path, age: Duration) -> bool {
 /// Number of files that the record is divided into.
 pub(super) const FILES: u32 = 8;
 const MAX_BATCH: usize = 64 * 1024;
-const LOCK_FILE: &str = "lock";
-/// Another daemon appends in microseconds, but its disk may be slow.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
-const LOCK_PAUSE: Duration = Duration::from_millis(2);
 /// Bytes of a line beside its event: the number, the hash.
 const LINE_OVERHEAD: usize = 120;
-/// Longest line: paths of a program and of its working folder have at most 4 KiB each, six bytes a byte in JSON.
-const MAX_LINE: u64 = 128 * 1024;
 
 #[cfg(test)]
 mod tests;

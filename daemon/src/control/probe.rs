@@ -2,113 +2,34 @@
 //!
 //! The probe sends the token as a proxied request would: over the registry's verified upstream, and never along a redirect.
 
-use std::time::Duration;
+mod elsewhere;
+mod request;
+mod result;
+mod target;
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
-use http_body_util::{BodyExt, Either, Full, Limited};
+use http::{HeaderMap, Response, StatusCode, header};
 use hyper::body::Incoming;
+use regauth_shared::Secret;
 use regauth_shared::index::IndexConfig;
 use regauth_shared::response::{RegistryChecked, RegistryProblem, VerdictResult};
-use regauth_shared::{ErrorBody, ErrorKind, Secret};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use url::Url;
 
-use crate::control::token_service::{self, api_url};
+use self::elsewhere::names_a_user;
+use self::request::read_json;
+pub(super) use self::request::{get, status_of};
+pub(crate) use self::result::ProbeResult;
+use self::result::{unclear_remedy, verdict};
+use self::target::Evidence;
+pub(super) use self::target::probe_url;
+use crate::control::token_service;
 use crate::credential::Rotations;
 use crate::credential::header::CredentialHeader;
-use crate::policy::Rejections;
 use crate::policy::challenge::Challenge;
 use crate::policy::denial::refers_to_token_server;
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::exchange::token_flow::TokenFlow;
 use crate::proxy::upstream::{Upstream, UpstreamFailure};
 use crate::registry::{Index, Kind, Registry, Scheme};
-
-/// Result of a probe.
-#[derive(Debug)]
-pub(crate) struct ProbeResult {
-    /// The registry's verdict on the token.
-    pub(crate) verdict: VerdictResult,
-    /// The request that was sent and the answer, in one sentence.
-    pub(crate) detail: String,
-    /// The index's `config.json`, if the probe read one.
-    pub(crate) index: Option<IndexConfig>,
-    /// Reason why the registry gave no answer.
-    pub(crate) failure: Option<UpstreamFailure>,
-    /// Next step, if the answer is unclear.
-    pub(crate) remedy: Option<&'static str>,
-}
-
-impl ProbeResult {
-    /// A verdict with its reason.
-    pub(super) fn new(verdict: VerdictResult, detail: String) -> Self {
-        Self {
-            verdict,
-            detail,
-            index: None,
-            failure: None,
-            remedy: None,
-        }
-    }
-
-    /// A result that says nothing about the token, with the reason: the registry did not answer as a registry does.
-    pub(super) fn unclear(detail: String) -> Self {
-        Self::new(VerdictResult::Unclear, detail)
-    }
-
-    /// A status that says nothing about the token, with the next step.
-    fn unclear_about(detail: String, status: StatusCode, rejections: &Rejections) -> Self {
-        Self {
-            remedy: unclear_remedy(status, rejections),
-            ..Self::unclear(detail)
-        }
-    }
-
-    /// No answer from the registry, with the reason.
-    fn no_answer(url: &Url, error: &ProxyError) -> Self {
-        let host = url.host_str().unwrap_or_default();
-        match error {
-            ProxyError::Upstream(failure) => Self {
-                failure: Some(*failure),
-                remedy: Some(failure.remedy()),
-                ..Self::unclear(format!("{host} {}", failure.predicate()))
-            },
-            ProxyError::CorporateProxy(error) => Self {
-                failure: Some(UpstreamFailure::CorporateProxy),
-                remedy: Some(error.advice().trim_end_matches('.')),
-                ..Self::unclear(format!("{host} cannot be reached: {error}"))
-            },
-            _ => Self::unclear(format!("{host} was not asked: {}", error.code())),
-        }
-    }
-
-    /// True if the registry accepted the token.
-    pub(crate) fn is_accepted(&self) -> bool {
-        self.verdict == VerdictResult::Accepted
-    }
-
-    /// True if the registry was reached and gives the same answer to everybody.
-    pub(crate) fn is_unproven(&self) -> bool {
-        matches!(self.verdict, VerdictResult::Public | VerdictResult::Inconclusive)
-    }
-
-    /// Passes a result that allows the token to be stored.
-    ///
-    /// # Errors
-    /// `token-rejected` with the first hint, `not-verified` with the second.
-    pub(crate) fn require_accepted(self, if_rejected: &str, if_unclear: &str) -> Result<Self, ErrorBody> {
-        match self.verdict {
-            VerdictResult::Accepted | VerdictResult::Public | VerdictResult::Inconclusive => Ok(self),
-            VerdictResult::Rejected => Err(ErrorBody::new(ErrorKind::TokenRejected, self.detail).hint(if_rejected)),
-            _ => {
-                let remedy = self.remedy.map_or_else(String::new, |remedy| format!("{remedy}; "));
-                Err(ErrorBody::new(ErrorKind::NotVerified, self.detail).hint(remedy + if_unclear))
-            }
-        }
-    }
-}
 
 /// Asks a registry about a token. Never fails: a registry that cannot be asked gives [`VerdictResult::Unclear`].
 pub(crate) async fn probe_token(upstream: &Upstream, pool: usize, registry: &Registry, token: &Secret) -> ProbeResult {
@@ -187,69 +108,6 @@ fn challenges(headers: &HeaderMap) -> Vec<String> {
     found.sort();
     found.dedup();
     found
-}
-
-/// The URL to GET: the index's config.json, a git index's references, the page of all Python packages, npm's `whoami`, or
-/// the first scope. The front page of a package server is often public and says nothing about a token.
-pub(super) fn probe_url(registry: &Registry) -> Option<(Url, Evidence)> {
-    let index = registry.index.as_ref().and_then(index_url);
-    // The token goes to the scopes only, also for a question: a changed index may be anywhere.
-    if let Some((url, evidence)) = index.filter(|(url, _)| registry.covers_url(url)) {
-        return Some((url, evidence));
-    }
-    let scope: Url = registry.scopes.first()?.to_string().parse().ok()?;
-    Some(match registry.kind {
-        Kind::Pypi if scope.path().ends_with("/simple/") => (scope, Evidence::PageStatus),
-        Kind::Pypi => (scope.join("simple/").ok()?, Evidence::PageStatus),
-        Kind::Npm => (scope.join("-/whoami").ok()?, Evidence::Username),
-        Kind::Oci => (api_url(registry)?.to_string().parse().ok()?, Evidence::PageStatus),
-        Kind::Rubygems => (scope.join("specs.4.8.gz").ok()?, Evidence::PageStatus),
-        Kind::Composer => (scope.join("packages.json").ok()?, Evidence::PageStatus),
-        Kind::Nuget => (scope.join("index.json").ok()?, Evidence::PageStatus),
-        _ => (scope, Evidence::ScopeStatus),
-    })
-}
-
-/// Page of an index.
-fn index_url(index: &Index) -> Option<(Url, Evidence)> {
-    match index {
-        Index::Sparse(url) => Some((url.join("config.json").ok()?, Evidence::IndexConfig)),
-        Index::Git(url) => {
-            let repository = url.as_str().trim_end_matches('/');
-            let references = format!("{repository}/info/refs?service=git-upload-pack");
-            Some((references.parse().ok()?, Evidence::PageStatus))
-        }
-    }
-}
-
-/// Part of an answer that shows whether the token was accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Evidence {
-    /// The status of a scope's URL; 403 may be its answer to everybody.
-    ScopeStatus,
-    /// The status of a page.
-    PageStatus,
-    /// A body that is an index's config.json.
-    IndexConfig,
-    /// A body that names a user.
-    Username,
-}
-
-/// Condition under which another URL shows that the token was accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Question {
-    /// The answer names a user.
-    NamesUser,
-    /// The answer without the token is 401, and the one with it is not.
-    NeedsToken,
-}
-
-/// npm's `whoami`, and the present user in the APIs of GitLab (`username`), Gitea and GitHub (`login`). Some npm
-/// registries answer a request without a valid token with an empty name instead of 401.
-#[derive(Deserialize)]
-struct WhoAmI {
-    #[serde(alias = "login")]
-    username: String,
 }
 
 /// One probe of one URL.
@@ -396,68 +254,6 @@ impl Prober<'_> {
         )
     }
 
-    /// Asks URLs that some products have. Only a positive answer counts, because others do not have them, or want another
-    /// kind of token there. The token goes to URLs in scope only.
-    async fn ask_elsewhere(&self, registry: &Registry, header: &CredentialHeader) -> Option<ProbeResult> {
-        let questions: &[(&str, Question)] = match registry.kind {
-            Kind::Npm => &[("-/ping", Question::NeedsToken), ("", Question::NeedsToken)],
-            Kind::Git | Kind::Generic => &[
-                ("api/v4/user", Question::NamesUser),
-                ("api/v1/user", Question::NamesUser),
-                ("user", Question::NamesUser),
-            ],
-            // Maven's repository managers have this file or answer 404; they ask for the login first.
-            Kind::Maven => &[("archetype-catalog.xml", Question::NeedsToken)],
-            // The GOPROXY protocol's question about a checksum database.
-            Kind::Go => &[("sumdb/sum.golang.org/supported", Question::NeedsToken)],
-            Kind::Apt => &[
-                ("dists/", Question::NeedsToken),
-                ("dists/stable/InRelease", Question::NeedsToken),
-            ],
-            Kind::Pypi | Kind::Cargo | Kind::Oci | Kind::Rubygems | Kind::Composer | Kind::Nuget => &[],
-        };
-        let scope: Url = registry.scopes.first()?.to_string().parse().ok()?;
-        for (path, question) in questions {
-            let url = scope.join(path).ok().filter(|url| registry.covers_url(url));
-            // Host-wide APIs are at the root.
-            let is_asked = *question == Question::NeedsToken || scope.path() == "/";
-            let Some(url) = url.filter(|_| is_asked) else {
-                continue;
-            };
-            let prober = Prober { url: &url, ..*self };
-            if let Some(accepted) = prober.question(*question, header, &registry.rejected_by).await {
-                return Some(accepted);
-            }
-        }
-        None
-    }
-
-    async fn question(
-        &self,
-        question: Question,
-        header: &CredentialHeader,
-        rejections: &Rejections,
-    ) -> Option<ProbeResult> {
-        let answer = self.get(Some(header)).await.ok()?;
-        let (url, status) = (self.url, answer.status());
-        if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) || rejections.contains(status) {
-            return None;
-        }
-        let detail = match question {
-            Question::NamesUser if status.is_success() && names_a_user(answer).await => {
-                format!("GET {url} named the token's user")
-            }
-            Question::NeedsToken if self.get(None).await.ok()?.status() == StatusCode::UNAUTHORIZED => {
-                format!(
-                    "GET {url} answered 401 without the token and {} with it",
-                    status.as_u16()
-                )
-            }
-            Question::NamesUser | Question::NeedsToken => return None,
-        };
-        Some(ProbeResult::new(VerdictResult::Accepted, detail))
-    }
-
     /// Turns an acceptance into [`VerdictResult::Public`] if the registry also answers without the token.
     async fn detect_public(&self, mut result: ProbeResult) -> ProbeResult {
         if let Ok(answer) = self.get(None).await
@@ -483,99 +279,6 @@ fn token_service(registry: &Registry, answer: &Response<Incoming>) -> Option<Url
     (is_asked && realm.scheme() == "https").then_some(realm)
 }
 
-async fn names_a_user(answer: Response<Incoming>) -> bool {
-    let answer: Option<WhoAmI> = read_json(answer).await;
-    answer.is_some_and(|answer| !answer.username.is_empty())
-}
-
-/// Status of a GET with or without the credential; `None` if there was no answer.
-pub(super) async fn status_of(
-    upstream: &Upstream,
-    pool: usize,
-    uri: &Uri,
-    header: Option<&CredentialHeader>,
-) -> Option<StatusCode> {
-    let answer = get(upstream, pool, uri.clone(), header).await;
-    answer.ok().map(|answer| answer.status())
-}
-
-/// Sends a GET with or without the credential.
-pub(super) async fn get(
-    upstream: &Upstream,
-    pool: usize,
-    uri: Uri,
-    header: Option<&CredentialHeader>,
-) -> Result<Response<Incoming>, ProxyError> {
-    let mut request = Request::new(Either::Right(Full::new(Bytes::new())));
-    *request.uri_mut() = uri;
-    request.headers_mut().insert(header::USER_AGENT, USER_AGENT);
-    request
-        .headers_mut()
-        .insert(header::ACCEPT, HeaderValue::from_static("*/*"));
-    if let Some(header) = header {
-        header.attach(request.headers_mut());
-    }
-    let answer = tokio::time::timeout(PROBE_TIMEOUT, upstream.send(pool, request)).await;
-    answer
-        .unwrap_or(Err(ProxyError::Upstream(UpstreamFailure::NoAnswer)))
-        .map(|(answer, _)| answer)
-}
-
-/// A JSON body of at most [`MAX_BODY`] bytes.
-async fn read_json<T: DeserializeOwned>(answer: Response<Incoming>) -> Option<T> {
-    let body = Limited::new(answer.into_body(), MAX_BODY).collect();
-    let body = tokio::time::timeout(PROBE_TIMEOUT, body).await;
-    serde_json::from_slice(&body.ok()?.ok()?.to_bytes()).ok()
-}
-
-fn verdict(url: &Url, status: StatusCode, rejections: &Rejections) -> (VerdictResult, String) {
-    let number = status.as_u16();
-    match status {
-        status if status.is_success() => (VerdictResult::Accepted, format!("GET {url} answered {number}")),
-        status if rejections.contains(status) => (
-            VerdictResult::Rejected,
-            format!("GET {url} answered {number}: the registry does not accept this token"),
-        ),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => (
-            VerdictResult::Unclear,
-            format!(
-                "GET {url} answered {number}, which rejects only the page, because `rejected-by` does not list {number}"
-            ),
-        ),
-        StatusCode::NOT_FOUND => (
-            VerdictResult::Unclear,
-            format!("GET {url} answered 404: the URL is wrong, or the token may not see what is there"),
-        ),
-        status if status.is_redirection() => (
-            VerdictResult::Unclear,
-            format!("GET {url} answered {number}, a redirect, which a token is never sent along"),
-        ),
-        _ => (
-            VerdictResult::Unclear,
-            format!("GET {url} answered {number}, which says nothing about the token"),
-        ),
-    }
-}
-
-/// Next step for a status that says nothing about the token.
-fn unclear_remedy(status: StatusCode, rejections: &Rejections) -> Option<&'static str> {
-    match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if !rejections.contains(status) => {
-            Some("give the token's user access to that page, or list the status in `rejected-by`")
-        }
-        StatusCode::NOT_FOUND => Some("compare the URL with the registry's documentation"),
-        StatusCode::TOO_MANY_REQUESTS => Some("the registry limits requests: repeat later"),
-        status if status.is_redirection() => Some("if the registry has moved, use the URL that it redirects to"),
-        status if status.is_server_error() => Some("the registry has a fault of its own: repeat later"),
-        _ => None,
-    }
-}
-
-const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("regauth/", env!("CARGO_PKG_VERSION")));
-/// Time for the head of an answer, and again for its body.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(20);
 /// An `https://` URL is a git index in cargo's configuration.
 const SPARSE_HINT: &str =
     "an https:// URL without sparse+ is a git index; if the index is a sparse one, put sparse+ in front";
-/// Longest body that is read, in bytes.
-const MAX_BODY: usize = 64 * 1024;

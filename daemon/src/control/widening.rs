@@ -18,7 +18,7 @@ use crate::credential::store::Item;
 use crate::policy::binding::{Binding, TokenUse, Wider};
 use crate::registry::{Registry, Source};
 
-/// What a change of one registry adds to the binding of the stored token that it sends.
+/// Uses that a change of one registry adds to the binding of the stored token that it sends.
 #[derive(Debug)]
 pub(super) struct Widening {
     /// Registry that is changed.
@@ -27,7 +27,7 @@ pub(super) struct Widening {
     owner: RegistryName,
     before: Option<TokenUse>,
     after: TokenUse,
-    /// What is new.
+    /// Uses that the binding does not have.
     changes: Vec<Wider>,
 }
 
@@ -69,7 +69,7 @@ impl Widening {
         })
     }
 
-    /// What is new, for a person.
+    /// The added uses as texts for a person.
     pub(super) fn changes(&self) -> Vec<String> {
         self.changes.iter().map(ToString::to_string).collect()
     }

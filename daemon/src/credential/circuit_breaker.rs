@@ -16,7 +16,6 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::Uri;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -324,9 +323,9 @@ impl CircuitBreaker {
     }
 
     /// Keeps a URL that the registry has accepted, if there is none.
-    pub(crate) fn offer_sample(&self, uri: Uri) {
+    pub(crate) fn offer_sample(&self, sample: Sample) {
         let mut inner = self.lock();
-        inner.sample.get_or_insert(Sample { uri, is_private: false });
+        inner.sample.get_or_insert(sample);
         self.has_sample.store(true, Ordering::Relaxed);
     }
 
@@ -340,6 +339,12 @@ impl CircuitBreaker {
         if let Some(sample) = &mut self.lock().sample {
             sample.is_private = true;
         }
+    }
+
+    /// Makes room for another sample.
+    pub(crate) fn forget_sample(&self) {
+        self.lock().sample = None;
+        self.has_sample.store(false, Ordering::Relaxed);
     }
 
     /// Forgets a sample that the registry gives to everybody. It proved nothing, and neither did the answer to it.

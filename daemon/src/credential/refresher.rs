@@ -4,6 +4,9 @@
 //! Only this task fetches, so a program runs once however many requests wait for its token. It fetches again from a
 //! source that failed after pauses that grow; requests use the current token until that expires.
 
+mod backoff;
+mod handle;
+
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -12,10 +15,10 @@ use regauth_shared::event::{EventKind, Renewal};
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::credential::fingerprint::KnownGeneration;
+use self::backoff::{RejectionBackoff, backoff};
+pub(super) use self::handle::RefresherHandle;
 use crate::credential::lifetime::ClockReading;
 use crate::credential::source::{FetchError, FetchedToken, TokenSource};
 use crate::credential::{Credential, CredentialState};
@@ -37,15 +40,6 @@ pub(crate) struct RefreshStatus {
     pub next: Option<OffsetDateTime>,
     /// Last error and its time, if no fetch has succeeded since.
     pub failure: Option<(FetchError, OffsetDateTime)>,
-}
-
-/// A credential's end of the channel to its refresher.
-#[derive(Debug)]
-pub(super) struct RefresherHandle {
-    requests: mpsc::UnboundedSender<Request>,
-    end: CancellationToken,
-    /// Ends the task, and a program that it runs, when the credential is dropped.
-    _end: DropGuard,
 }
 
 /// A token that was fetched for a caller, who verifies it before it is put in place.
@@ -73,88 +67,6 @@ enum Request {
     Reschedule,
 }
 
-impl RefresherHandle {
-    /// Ends the task, and a program that it runs.
-    pub(super) fn end(&self) {
-        self.end.cancel();
-    }
-
-    pub(super) fn reschedule(&self) {
-        let _ = self.requests.send(Request::Reschedule);
-    }
-}
-
-impl Credential {
-    /// The credential of the registry `owner`, fetched from `source` when it is due, and at once if there is no `first`
-    /// token. Generation numbers continue from the one that is `known`.
-    pub(crate) fn refreshing(
-        owner: RegistryName,
-        source: TokenSource,
-        first: Option<FetchedToken>,
-        known: Option<KnownGeneration>,
-        tasks: &TaskTracker,
-        events: &Arc<Events>,
-    ) -> Arc<Self> {
-        let (sender, requests) = mpsc::unbounded_channel();
-        let end = CancellationToken::new();
-        let handle = RefresherHandle {
-            requests: sender,
-            end: end.clone(),
-            _end: end.clone().drop_guard(),
-        };
-        let credential = Arc::new(Self::new(Some(handle), known));
-        if let Some(first) = first {
-            credential.replace_with_fetched(first, ClockReading::now());
-        }
-        let refresher = Refresher {
-            owner,
-            source,
-            credential: Arc::downgrade(&credential),
-            requests,
-            failures: 0,
-            retry_at: None,
-            rejections: RejectionBackoff::new(),
-            tasks: tasks.clone(),
-            events: Arc::clone(events),
-        };
-        tasks.spawn(end.run_until_cancelled_owned(refresher.run()));
-        credential
-    }
-
-    /// True if the token can be fetched again.
-    pub(crate) fn can_refresh(&self) -> bool {
-        self.refresher.is_some()
-    }
-
-    /// Next and last fetches from the source.
-    pub(crate) fn refresh_status(&self) -> RefreshStatus {
-        self.lock().refresh_status.clone()
-    }
-
-    /// Waits for a newer value than number `than`, at most [`REFRESH_TIMEOUT`]. `false` if the source gives none, or
-    /// must not be asked yet.
-    pub(crate) async fn refresh(&self, than: u64, reason: RefreshReason) -> bool {
-        let Some(refresher) = &self.refresher else {
-            return false;
-        };
-        let (done, refreshed) = oneshot::channel();
-        let sent = refresher.requests.send(Request::Refresh { than, reason, done });
-        sent.is_ok() && matches!(tokio::time::timeout(REFRESH_TIMEOUT, refreshed).await, Ok(Ok(true)))
-    }
-
-    /// Fetches a token from the source without putting it in place.
-    ///
-    /// # Errors
-    /// [`FetchError`] if the source gives none.
-    pub(crate) async fn fetch(&self) -> Result<Fetched, FetchError> {
-        let gone = || FetchError::new("the token has no source that can be asked");
-        let refresher = self.refresher.as_ref().ok_or_else(gone)?;
-        let (done, fetched) = oneshot::channel();
-        refresher.requests.send(Request::Fetch { done }).map_err(|_| gone())?;
-        fetched.await.unwrap_or_else(|_| Err(gone()))
-    }
-}
-
 /// The task's state.
 #[derive(Debug)]
 struct Refresher {
@@ -172,13 +84,6 @@ struct Refresher {
     /// Tasks that wait for requests with an old token.
     tasks: TaskTracker,
     events: Arc<Events>,
-}
-
-/// Pauses between fetches after rejections. A registry may reject every token, for another reason than the token's age.
-#[derive(Debug)]
-struct RejectionBackoff {
-    not_before: Instant,
-    pause: Duration,
 }
 
 impl Refresher {
@@ -382,42 +287,10 @@ impl Refresher {
     }
 }
 
-impl RejectionBackoff {
-    fn new() -> Self {
-        Self {
-            not_before: Instant::now(),
-            pause: FIRST_REJECTION_PAUSE,
-        }
-    }
-
-    /// `was_accepted`: whether the registry has accepted the token that it rejects now.
-    fn record(&mut self, was_accepted: bool) {
-        let now = Instant::now();
-        if was_accepted {
-            self.pause = FIRST_REJECTION_PAUSE;
-        }
-        self.not_before = now + self.pause;
-        self.pause = (self.pause * 2).min(MAX_REJECTION_PAUSE);
-    }
-}
-
-/// Pause after failed fetches: 1 s, doubled with every failure, at most 1 min. Half of it is random (`jitter`, 0 to 1),
-/// so that many daemons do not fetch at the same moment.
-fn backoff(failures: u32, jitter: f64) -> Duration {
-    let doubled = FIRST_BACKOFF * 2_u32.pow(failures.saturating_sub(1).min(16));
-    doubled.min(MAX_BACKOFF).mul_f64(0.5 + jitter / 2.0)
-}
-
-/// Time that a request waits for a refresh. cargo gives up after 30 s.
-const REFRESH_TIMEOUT: Duration = Duration::from_secs(25);
 const FILE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 const MAX_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 const IDLE_INTERVAL: Duration = Duration::from_secs(60 * 60);
 const SAME_TOKEN_PAUSE: Duration = Duration::from_secs(1);
-const FIRST_BACKOFF: Duration = Duration::from_secs(1);
-const MAX_BACKOFF: Duration = Duration::from_secs(60);
-const FIRST_REJECTION_PAUSE: Duration = Duration::from_secs(30);
-const MAX_REJECTION_PAUSE: Duration = Duration::from_secs(600);
 
 #[cfg(test)]
 mod tests;

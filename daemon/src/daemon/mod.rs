@@ -2,13 +2,14 @@
 
 mod check;
 mod error;
+mod exclusive_files;
 mod files;
 mod options;
+mod parts;
 mod signals;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,21 +17,20 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use regauth_shared::event::EventKind;
 use regauth_shared::paths::Folders;
 use time::OffsetDateTime;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::UnixListener;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::check::check;
 pub use self::error::StartError;
-use self::files::{PersistedState, read_config, read_state, record_store};
+use self::exclusive_files::ExclusiveFiles;
+use self::files::{PersistedState, read_config, read_state};
 pub use self::options::{Options, variables};
+use self::parts::{admit_clients, check_exposure, corporate_network, drain_timeout, listen, open_audit, open_store};
 use self::signals::Signals;
-use crate::atomic;
-use crate::audit::{self, Audit};
+use crate::audit;
 use crate::authority::bundle;
-use crate::authority::company_roots::CompanyRoots;
-use crate::config::Config;
 use crate::control::config_watch;
 use crate::control::controller::{Controller, SystemRoots};
 use crate::control::maintenance;
@@ -41,16 +41,10 @@ use crate::control::server::{self, ControlClients};
 use crate::control::state::stores::Stores;
 use crate::control::token_check;
 use crate::control::verbs::lifecycle;
-use crate::credential::store::StoreKind;
-use crate::credential::store::select::{self, OpenStore};
 use crate::events::collector;
-use crate::guarded;
-use crate::home::{self, CreatedFolders, Lock};
-use crate::inherited_sockets::{self, InheritedSockets};
+use crate::inherited_sockets::InheritedSockets;
 use crate::proxy::downstream::accept::{self, Listeners, Workers};
-use crate::proxy::downstream::entrance::ServerCertificate;
 use crate::proxy::state::ProxyState;
-use crate::proxy::upstream::proxy_rules::ProxyRules;
 use crate::service;
 
 /// A running daemon.
@@ -61,68 +55,6 @@ pub struct Daemon {
     workers: Workers,
     control: UnixListener,
     exclusive: ExclusiveFiles,
-}
-
-/// Files that only one daemon of a home can have. Dropped at the start of the drain, so that the next daemon can start
-/// while the last connections finish.
-#[derive(Debug)]
-struct ExclusiveFiles {
-    /// Files to remove. A file that was there before comes with its contents, which are put back.
-    files: Vec<(PathBuf, Option<Vec<u8>>)>,
-    _lock: Lock,
-    /// Dropped after the lock, whose file is in one of them.
-    _folders: CreatedFolders,
-}
-
-impl ExclusiveFiles {
-    /// Prepares and locks the folders. At the end the bundles of an ephemeral daemon are removed. A daemon that ends with
-    /// its parent also removes the lock file and the folders that it created.
-    async fn take(folders: &Folders, options: &Options, clients: &ControlClients) -> Result<Self, StartError> {
-        let mut created = created_folders(options);
-        home::prepare(folders, clients.folder_mode(), &mut created)?;
-        let lock = Lock::take_over(folders).await?;
-        let lock_file = lock.created_file().filter(|_| options.until_eof);
-        let lock_file = lock_file.map(|file| (file.to_owned(), None));
-        let bundles = [folders.bundle(), folders.java_trust_store()].into_iter();
-        let bundles = bundles
-            .filter(|_| options.ephemeral)
-            .filter_map(|bundle| match std::fs::read(&bundle) {
-                Ok(before) => Some((bundle, Some(before))),
-                Err(error) => (error.kind() == io::ErrorKind::NotFound).then_some((bundle, None)),
-            });
-        Ok(Self {
-            files: bundles.chain(lock_file).collect(),
-            _lock: lock,
-            _folders: created,
-        })
-    }
-
-    /// Binds the control socket, which is removed at the end. An inherited socket stays.
-    fn control_socket(
-        &mut self,
-        inherited: Option<std::os::unix::net::UnixListener>,
-        folders: &Folders,
-        clients: &ControlClients,
-    ) -> Result<UnixListener, StartError> {
-        let (path, is_own) = (folders.socket(), inherited.is_none());
-        let control = inherited_sockets::control(inherited, &path, clients.socket_mode());
-        let control = control.map_err(|error| StartError::Socket(path.clone(), error))?;
-        self.files.extend(is_own.then_some((path, None)));
-        Ok(control)
-    }
-}
-
-impl Drop for ExclusiveFiles {
-    fn drop(&mut self) {
-        // The lock is released last. Until then no other daemon can have made these files.
-        for (file, before) in &self.files {
-            let _ = match before {
-                Some(before) if std::fs::read(file).is_ok_and(|now| now == *before) => Ok(()),
-                Some(before) => atomic::write(file, before, BUNDLE_MODE),
-                None => std::fs::remove_file(file),
-            };
-        }
-    }
 }
 
 impl Daemon {
@@ -328,114 +260,5 @@ fn notify_desktop(controller: &Arc<Controller>, tasks: &TaskTracker) {
     }
 }
 
-/// Checks that others can neither use the control socket nor, if the daemon is guarded, change what it reads.
-fn check_exposure(
-    inherited: &InheritedSockets,
-    folders: &Folders,
-    clients: &ControlClients,
-    config: &Config,
-) -> Result<(), StartError> {
-    let (sockets, served) = ([folders.socket(), Folders::of_the_system().socket()], clients.served());
-    inherited.check_control(&sockets, served.is_guarded())?;
-    match served.is_guarded() {
-        true => guarded::check_config(config).map_err(StartError::Registries),
-        false => Ok(()),
-    }
-}
-
-/// Drain timeout. It is short if the daemon ends with the process that started it, because no client is left.
-fn drain_timeout(until_eof: bool, config: &Config) -> Duration {
-    if until_eof {
-        UNTIL_EOF_DRAIN_TIMEOUT
-    } else {
-        config.drain_timeout
-    }
-}
-
-fn created_folders(options: &Options) -> CreatedFolders {
-    if !options.until_eof {
-        return CreatedFolders::default();
-    }
-    let mut created = CreatedFolders::temporary();
-    if let Some(home) = options.home.clone().filter(|_| options.home_is_temporary) {
-        created.adopt(home);
-    }
-    created
-}
-
-/// Opens the audit record. An ephemeral daemon leaves nothing on the disk.
-fn open_audit(folders: &Folders, options: &Options, config: &Config) -> Result<Audit, StartError> {
-    if options.ephemeral {
-        return Ok(Audit::off());
-    }
-    Ok(Audit::start(&folders.audit(), &config.audit)?)
-}
-
-/// Opens the store, and records its kind in the configuration.
-async fn open_store(
-    folders: &Folders,
-    config_file: &Path,
-    options: &Options,
-    config: &Config,
-) -> Result<OpenStore, StartError> {
-    let store = if options.ephemeral {
-        OpenStore::new(folders, StoreKind::Memory)
-    } else {
-        select::open(folders, config.store, options.store).await?
-    };
-    if record_store(config_file, config, store.kind, options.ephemeral)? {
-        let exposure = select::exposure(folders, store.kind);
-        tracing::info!(store = store.kind.as_str(), exposure, "chose the store");
-    }
-    Ok(store)
-}
-
-/// The corporate proxies in use, and the roots of the global `ca-file`.
-fn corporate_network(config: &Config, listen: SocketAddr) -> Result<(ProxyRules, CompanyRoots), StartError> {
-    let proxies = ProxyRules::new(&config.upstream, listen, |name| std::env::var_os(name))?;
-    for proxy in proxies.proxies() {
-        tracing::info!(proxy = %proxy.url, set_by = %proxy.setting, "found corporate proxy");
-    }
-    Ok((proxies, CompanyRoots::read(config.ca_file.as_deref())?))
-}
-
-/// Sets which clients need no grant of this daemon: its users, and bearers of signed grants.
-fn admit_clients(proxy: ProxyState, config: &Config, clients: &ControlClients) -> Result<ProxyState, StartError> {
-    let proxy = proxy.with_served(clients.served());
-    Ok(proxy.with_signed_grants(config)?)
-}
-
-/// Listeners of the proxy, the address of the plain one, and the address and certificate of the one with TLS.
-async fn listen(
-    inherited: Option<std::net::TcpListener>,
-    options: &Options,
-    config: &Config,
-) -> Result<(Listeners, SocketAddr, Option<(SocketAddr, ServerCertificate)>), StartError> {
-    let address = options.listen.unwrap_or(config.listen);
-    let inherited_address = inherited.as_ref().and_then(|listener| listener.local_addr().ok());
-    config.clients.check_listen(inherited_address.unwrap_or(address))?;
-    let failed = |error| StartError::Listen { address, error };
-    let plain = inherited_sockets::proxy(inherited, address).await.map_err(failed)?;
-    let address = plain.local_addr().map_err(failed)?;
-    let (tls, certificate) = listen_tls(config).await?.unzip();
-    Ok((Listeners { plain, tls }, address, certificate))
-}
-
-/// Listener of `listen-tls`, its address and its certificate.
-async fn listen_tls(config: &Config) -> Result<Option<(TcpListener, (SocketAddr, ServerCertificate))>, StartError> {
-    let Some(settings) = &config.listen_tls else {
-        return Ok(None);
-    };
-    let certificate = ServerCertificate::read(settings)?;
-    let address = settings.address;
-    let failed = |error| StartError::ListenTls { address, error };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
-    Ok(Some((listener, (address, certificate))))
-}
-
 /// Time after the drain for requests on the control socket to finish.
 const CONTROL_DRAIN_TIMEOUT: Duration = Duration::from_millis(300);
-/// Permission bits of the bundles, which other users' clients read.
-const BUNDLE_MODE: u32 = 0o644;
-const UNTIL_EOF_DRAIN_TIMEOUT: Duration = Duration::from_millis(300);

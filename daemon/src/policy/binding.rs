@@ -12,7 +12,7 @@ use regauth_shared::RegistryName;
 
 use crate::registry::{Scheme, Scope, Writes};
 
-/// What a token was given for: its source, and one use for each registry that sends it.
+/// Record of the uses that a token was given for: its source, and one use for each registry that sends it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Binding {
     /// Source of the token, with a digest of its settings.
@@ -60,7 +60,7 @@ pub(crate) enum Wider {
 }
 
 impl Binding {
-    /// What `now` adds for the registry `name`; empty if it says the same or less.
+    /// Changes by which `now` goes beyond the binding for the registry `name`; empty if there are none.
     pub(crate) fn wider(&self, name: &RegistryName, now: &TokenUse) -> Vec<Wider> {
         if self.covers(now) {
             return Vec::new();

@@ -37,9 +37,8 @@ const FORMATS: [&str; 4] = [".json", ".yaml", ".yml", ".xml"];
 
 #[cfg(test)]
 mod tests {
-    use http::Method;
-
     use super::*;
+    use crate::policy::operation::tests::classify;
     use crate::policy::{Classification, Operation};
 
     const FORM: &str = "application/x-www-form-urlencoded";
@@ -48,17 +47,7 @@ mod tests {
     #[track_caller]
     fn check(kind: Kind, requests: &[(&str, &str, &str, Operation)]) {
         for (method, target, content_type, operation) in requests {
-            let (path, query) = target
-                .split_once('?')
-                .map_or((*target, None), |(path, query)| (path, Some(query)));
-            let head = RequestHead {
-                method: &Method::from_bytes(method.as_bytes()).unwrap(),
-                path,
-                query,
-                content_type: Some(content_type.as_bytes()).filter(|text| !text.is_empty()),
-                has_body: !content_type.is_empty(),
-            };
-            let classified = Classification::of(kind, &head);
+            let classified = classify(kind, method, target, content_type);
             assert_eq!(
                 classified,
                 Classification::Known(*operation),

@@ -44,6 +44,7 @@ pub(crate) mod upstream;
 mod descriptors;
 pub(crate) mod routes;
 pub(crate) mod state;
+mod tcp_or_tls;
 pub mod trouble;
 pub(crate) mod usage;
 mod write_coalescer;

@@ -251,14 +251,14 @@ pub struct RegistryRoute {
 pub(crate) struct Unconfirmed {
     /// The configuration as it is.
     pub(crate) configured: Registry,
-    /// What it adds; never empty.
+    /// Uses that it adds to the binding; never empty.
     pub(crate) changes: Vec<Wider>,
     /// True if nothing of it is served.
     pub(crate) is_withheld: bool,
 }
 
 impl Unconfirmed {
-    /// What is new, and the next command.
+    /// Message with the changes and the next command.
     pub(crate) fn message(&self, name: &RegistryName) -> String {
         let changes: Vec<String> = self.changes.iter().map(ToString::to_string).collect();
         format!(

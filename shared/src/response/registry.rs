@@ -141,7 +141,7 @@ pub struct RegistryView {
     /// or uses the certificates that it read before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
-    /// What the configuration adds to what the stored token was given for. It is not in service until `confirm`.
+    /// Uses that the configuration adds to the binding of the stored token. They are not in service until `confirm`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<String>,
 }

@@ -1,19 +1,25 @@
 //! Samples of the messages about registries: added, shown, removed.
 
+mod add_registry;
+mod view;
+
 use std::collections::BTreeMap;
 
 use regauth_shared::Request;
 use regauth_shared::request::{
-    AddRegistry, AddScope, ConfigurationText, Confirm, Export, Nothing, ReplaceConfiguration, SetRegistry,
-    SourceCommand,
+    AddScope, ConfigurationText, Confirm, Export, Nothing, ReplaceConfiguration, SetRegistry,
 };
 use regauth_shared::response::{
-    ConfigurationChange, ConfigurationChanged, CredentialState, CredentialView, Definition, Exported, RegistryAdded,
-    RegistryChecked, RegistryList, RegistryProblem, RegistryRemoved, RegistryView, RequestFailure, SourceFailure,
+    ConfigurationChange, ConfigurationChanged, Definition, Exported, RegistryAdded, RegistryChecked, RegistryList,
+    RegistryProblem, RegistryRemoved,
 };
-
 use serde_json::json;
 
+use self::add_registry::{
+    add_registry, add_registry_file, add_registry_images, add_registry_least, add_registry_minted,
+    add_registry_of_a_team, add_registry_shared, add_registry_shared_again, add_registry_without_token,
+};
+use self::view::{registry, registry_images, registry_least, registry_minted, registry_shared};
 use super::{EachAnswer, by_name, name, secret};
 
 pub(super) fn requests() -> Vec<(&'static str, Request)> {
@@ -215,244 +221,5 @@ fn definition() -> Definition {
         toml: "index = \"sparse+https://corp.example/api/cargo/index/\"\n".to_owned(),
         ca_file: Some("/etc/corp-root.pem".to_owned()),
         left_out: vec!["its client certificate, which each person sets".to_owned()],
-    }
-}
-
-fn add_registry() -> AddRegistry {
-    AddRegistry {
-        index: Some("sparse+https://corp.example/api/cargo/index/".to_owned()),
-        scopes: vec!["https://corp.example/api/cargo/".to_owned()],
-        kind: Some("cargo".to_owned()),
-        scheme: Some("basic".to_owned()),
-        username: Some("me@corp.example".to_owned()),
-        writes: Some("deny".to_owned()),
-        programs: vec!["cargo".to_owned(), "/usr/bin/git".to_owned()],
-        rejected_by: vec![401],
-        ca_file: Some("/etc/corp-root.pem".to_owned()),
-        verify: false,
-        ..add_registry_least()
-    }
-}
-
-fn add_registry_of_a_team() -> AddRegistry {
-    AddRegistry {
-        read_ahead: Some(false),
-        untrusted: true,
-        ..add_registry_least()
-    }
-}
-
-fn add_registry_without_token() -> AddRegistry {
-    AddRegistry {
-        token: None,
-        ..add_registry_least()
-    }
-}
-
-fn add_registry_least() -> AddRegistry {
-    AddRegistry {
-        name: name("corp"),
-        index: None,
-        scopes: vec![],
-        kind: None,
-        scheme: None,
-        username: None,
-        writes: None,
-        programs: vec![],
-        rejected_by: vec![],
-        ca_file: None,
-        source: None,
-        source_command: None,
-        credential_of: None,
-        token_service: None,
-        token: Some(secret("s3cret-token")),
-        proof: None,
-        read_ahead: None,
-        untrusted: false,
-        verify: true,
-    }
-}
-
-fn add_registry_minted() -> AddRegistry {
-    AddRegistry {
-        name: name("minted"),
-        scopes: vec!["https://x.example/".to_owned()],
-        source_command: Some(SourceCommand {
-            command: ["mint-token", "--token", "x", "--json"].map(str::to_owned).into(),
-            token: Some("/token".to_owned()),
-            expires: Some("/expires".to_owned()),
-            ttl: Some("11h".to_owned()),
-            timeout: Some("5s".to_owned()),
-            env: vec!["AWS_PROFILE".to_owned()],
-        }),
-        token: None,
-        ..add_registry_least()
-    }
-}
-
-fn add_registry_shared() -> AddRegistry {
-    AddRegistry {
-        name: name("other"),
-        scopes: vec!["https://y.example/".to_owned()],
-        credential_of: Some(name("minted")),
-        token: None,
-        ..add_registry_least()
-    }
-}
-
-fn add_registry_shared_again() -> AddRegistry {
-    AddRegistry {
-        proof: Some(secret("s3cret-token")),
-        ..add_registry_shared()
-    }
-}
-
-fn add_registry_file() -> AddRegistry {
-    AddRegistry {
-        scopes: vec!["https://z.example/".to_owned()],
-        source: Some("file:/run/secrets/corp".to_owned()),
-        token: None,
-        ..add_registry_least()
-    }
-}
-
-fn add_registry_images() -> AddRegistry {
-    AddRegistry {
-        scopes: vec!["https://registry.example/v2/".to_owned()],
-        kind: Some("oci".to_owned()),
-        username: Some("me".to_owned()),
-        token_service: Some("https://auth.example/token".to_owned()),
-        ..add_registry_least()
-    }
-}
-
-fn registry() -> RegistryView {
-    RegistryView {
-        name: name("corp"),
-        kind: "cargo".to_owned(),
-        index: Some("sparse+https://corp.example/api/cargo/index/".to_owned()),
-        scopes: vec![
-            "https://corp.example/api/cargo/".to_owned(),
-            "https://dl.corp.example:8443/crates/".to_owned(),
-        ],
-        scheme: "basic".to_owned(),
-        username: Some("me@corp.example".to_owned()),
-        source: "store".to_owned(),
-        credential_of: None,
-        token_service: None,
-        writes: "deny".to_owned(),
-        writes_open_until: Some("2026-03-04T05:11:07Z".to_owned()),
-        programs: vec!["cargo".to_owned(), "/usr/bin/git".to_owned()],
-        rejected_by: vec![401],
-        ca_file: Some("/etc/corp-root.pem".to_owned()),
-        credential: CredentialView {
-            state: CredentialState::Ready,
-            generation: 3,
-            accepted: true,
-            since: Some("2026-03-01T09:00:00Z".to_owned()),
-            expires: Some("2027-03-01T09:00:00Z".to_owned()),
-            renews: None,
-            failure: None,
-            reason: None,
-        },
-        last_used: Some("2026-03-04T05:06:07Z".to_owned()),
-        last_status: Some(200),
-        last_worked: Some("2026-03-04T05:06:07Z".to_owned()),
-        last_failure: None,
-        past_failure: Some(RequestFailure {
-            cause: "refused".to_owned(),
-            message: "corp.example:443 refuses connections".to_owned(),
-            hint: "check the port".to_owned(),
-            at: "2026-03-04T04:00:00Z".to_owned(),
-        }),
-        requests: 1234,
-        refused_outside: 2,
-        wider_scope: Some("https://corp.example/api/".to_owned()),
-        trouble: Some("registry `corp`: cannot read /etc/corp-root.pem: No such file or directory".to_owned()),
-        changes: vec!["it opens writes for good".to_owned()],
-    }
-}
-
-fn registry_least() -> RegistryView {
-    RegistryView {
-        name: name("wheels"),
-        kind: "pypi".to_owned(),
-        index: None,
-        scopes: vec!["https://pypi.example/simple/".to_owned()],
-        scheme: "bearer".to_owned(),
-        username: None,
-        source: "env:WHEELS_TOKEN".to_owned(),
-        credential_of: None,
-        token_service: None,
-        writes: "allow".to_owned(),
-        writes_open_until: None,
-        programs: vec![],
-        rejected_by: vec![],
-        ca_file: None,
-        credential: CredentialView {
-            state: CredentialState::Missing,
-            generation: 0,
-            accepted: false,
-            since: None,
-            expires: None,
-            renews: None,
-            failure: None,
-            reason: None,
-        },
-        last_used: None,
-        last_status: None,
-        last_worked: None,
-        past_failure: None,
-        last_failure: None,
-        requests: 0,
-        refused_outside: 0,
-        wider_scope: None,
-        trouble: None,
-        changes: vec![],
-    }
-}
-
-fn registry_minted() -> RegistryView {
-    RegistryView {
-        name: name("minted"),
-        source: "command:mint-token".to_owned(),
-        credential: CredentialView {
-            state: CredentialState::Expired,
-            generation: 7,
-            accepted: false,
-            since: Some("2026-03-01T09:00:00Z".to_owned()),
-            expires: Some("2026-03-01T21:00:00Z".to_owned()),
-            renews: Some("2026-03-01T21:05:00Z".to_owned()),
-            failure: Some(SourceFailure {
-                message: "`mint-token` failed: exit status: 1".to_owned(),
-                output: Some("no session\nlog in again".to_owned()),
-                hint: Some("run `mint-token login`".to_owned()),
-                at: "2026-03-01T20:59:30Z".to_owned(),
-            }),
-            reason: None,
-        },
-        ..registry_least()
-    }
-}
-
-fn registry_images() -> RegistryView {
-    RegistryView {
-        name: name("images"),
-        kind: "oci".to_owned(),
-        scopes: vec!["https://registry.example/v2/".to_owned()],
-        scheme: "basic".to_owned(),
-        username: Some("me".to_owned()),
-        source: "store".to_owned(),
-        token_service: Some("https://auth.example/token".to_owned()),
-        ..registry_least()
-    }
-}
-
-fn registry_shared() -> RegistryView {
-    RegistryView {
-        name: name("other"),
-        source: "credential-of:minted".to_owned(),
-        credential_of: Some(name("minted")),
-        ..registry_least()
     }
 }

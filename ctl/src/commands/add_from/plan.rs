@@ -28,11 +28,11 @@ pub(super) struct Entry {
     index_from: Option<NamedIndex>,
     /// CA file that the registry has here.
     ca_file_before: Option<String>,
-    /// What is to be done.
+    /// Step that the registry needs.
     pub(super) action: Action,
 }
 
-/// What is to be done about a registry of the file.
+/// Step for one registry of the file.
 pub(super) enum Action {
     /// It is missing here.
     Add,
@@ -171,7 +171,8 @@ impl Entry {
         Ok(Some(path))
     }
 
-    /// What belongs to the person is not compared: the user name, and scopes that the index has named.
+    /// Takes over the person's own settings, so that they are not compared: the user name, and scopes that the index has
+    /// named.
     fn keep_what_is_own(&mut self, view: &RegistryView) {
         let definition = &mut self.definition;
         if definition.scheme.as_deref() == Some("basic") && definition.username.is_none() {

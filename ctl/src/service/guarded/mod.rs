@@ -36,7 +36,7 @@ pub(crate) struct Guarding {
     programs: Programs,
     /// The users' own daemons.
     own: Vec<OwnDaemon>,
-    /// What the users have, in the order of the accounts.
+    /// Registries and tokens of the users, in the order of the accounts.
     handovers: Vec<HandingOver>,
     /// True if a person gives each token again.
     asks: bool,

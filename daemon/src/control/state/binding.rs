@@ -299,8 +299,8 @@ pub(in crate::control) fn token_use(registry: &Registry) -> TokenUse {
     }
 }
 
-/// What a registry's configuration adds to the binding of its token, and what is served of it: nothing for `None`. The
-/// whole is `None` if no binding applies: the token is not stored, or there is none.
+/// Uses that a registry's configuration adds to the binding of its token, and the part of it that is served: nothing for
+/// `None`. The whole is `None` if no binding applies: the token is not stored, or there is none.
 fn compare(
     state: &State,
     config: &Config,

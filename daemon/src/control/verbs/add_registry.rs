@@ -113,7 +113,7 @@ fn refuse_changes(state: &State, route: &RegistryRoute) -> Result<(), ErrorBody>
     Err(ErrorBody::new(ErrorKind::Failed, message).hint("nothing was changed; repeat the command"))
 }
 
-/// What the registry adds to the use of a token that it shares, if that is what was permitted.
+/// Widening of the use of a token that the registry shares, if it is the one that was permitted.
 fn permitted_widening(
     state: &State,
     route: &RegistryRoute,
@@ -161,7 +161,7 @@ struct NewRegistry {
     /// The registry's verdict on the token, if it was asked.
     verdict: Option<VerdictResult>,
     notes: Vec<String>,
-    /// What the registry adds to the use of a token that it shares, as far as that was permitted.
+    /// Widening of the use of a token that the registry shares, as far as it was permitted.
     permitted: Option<Widening>,
 }
 

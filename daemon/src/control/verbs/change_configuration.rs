@@ -98,7 +98,7 @@ pub(crate) fn export(controller: &Controller, request: &Export) -> Result<Export
     })
 }
 
-/// How a change is made.
+/// Options of one change, from the request.
 struct Options<'a> {
     /// Report only.
     check: bool,

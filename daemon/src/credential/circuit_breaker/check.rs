@@ -28,6 +28,20 @@ pub(crate) struct Sample {
     pub(crate) uri: Uri,
     /// True if the registry is known to refuse the URL without the token.
     pub(crate) is_private: bool,
+    /// True if the bearer of a grant chose the URL. A bearer may be able to have it refused, so it never speaks against
+    /// the token.
+    pub(crate) is_of_bearer: bool,
+}
+
+impl Sample {
+    /// Sample whose URL may be public.
+    pub(crate) fn new(uri: Uri, is_of_bearer: bool) -> Self {
+        Self {
+            uri,
+            is_private: false,
+            is_of_bearer,
+        }
+    }
 }
 
 /// Result of a check of the token.

@@ -15,6 +15,7 @@
 //! requests use the retired ones, so that a rotation causes no delay.
 
 mod checkout;
+mod open;
 mod state;
 
 use std::fmt;
@@ -35,11 +36,10 @@ use crate::proxy::exchange::body::RequestBody;
 use crate::proxy::exchange::carried::CarriedCredential;
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::exchange::rewrite::repeatable_copy;
-use crate::proxy::upstream::connection_load::ConnectionLoad;
-use crate::proxy::upstream::connector::{Connector, NewConnection};
+use crate::proxy::upstream::connector::Connector;
 use crate::proxy::upstream::destination::{Destination, RequestSender};
 use crate::proxy::upstream::failure::UpstreamFailure;
-use crate::proxy::upstream::opening::{CONNECT_TIMEOUT, Opening, Outcome, first_result};
+use crate::proxy::upstream::opening::CONNECT_TIMEOUT;
 use crate::proxy::upstream::proxy_rules::CorporateProxy;
 pub(crate) use checkout::PooledConnection;
 use checkout::{ActiveRequest, Checkout, Found, Needs, Slot, SlotKind, wait_for_slot};
@@ -254,78 +254,6 @@ impl Pool {
         }
     }
 
-    /// Waits until a connection that others may use too is open.
-    async fn wait_for_opening(self: &Arc<Self>) -> Result<(), ProxyError> {
-        match self.join_opening().outcome().await {
-            Outcome::Opened | Outcome::Abandoned => Ok(()),
-            Outcome::Failed(error) => Err(error),
-        }
-    }
-
-    /// Starts to open a connection, or joins the opening in progress.
-    fn join_opening(self: &Arc<Self>) -> Arc<Opening> {
-        let mut state = self.state();
-        if let Some(opening) = state.opening.upgrade().filter(|opening| opening.is_pending()) {
-            return opening;
-        }
-        let pool = Arc::clone(self);
-        let opening = Opening::start(async move {
-            let opened = pool.open().await;
-            let mut state = pool.state();
-            state.retired.clear();
-            match opened {
-                // The credential was rotated meanwhile, so a waiting request may have an old token.
-                Ok((_, load)) if load.retirements != state.retirements => Outcome::Abandoned,
-                Ok((sender, load)) => {
-                    state.put(sender, load);
-                    Outcome::Opened
-                }
-                Err(error) => Outcome::Failed(error),
-            }
-        });
-        state.opening = Arc::downgrade(&opening);
-        opening
-    }
-
-    async fn open(self: &Arc<Self>) -> Result<(RequestSender, Arc<ConnectionLoad>), ProxyError> {
-        let (NewConnection { sender, driver }, load) = first_result(|| self.attempt()).await?;
-        self.speaks_h1
-            .store(matches!(sender, RequestSender::H1(_)), Ordering::Relaxed);
-        TokioExecutor::new().execute(drive_and_reopen(Arc::downgrade(self), driver, Arc::clone(&load)));
-        Ok((sender, load))
-    }
-
-    async fn attempt(&self) -> Result<(NewConnection, Arc<ConnectionLoad>), ProxyError> {
-        let (is_first, load) = {
-            let state = self.state();
-            (state.h2.is_empty(), ConnectionLoad::after(state.retirements))
-        };
-        let opened = self.connector.clone().open(&self.destination, is_first, &load).await?;
-        Ok((opened, load))
-    }
-
-    /// Puts a connection that one request has opened in the pool if other requests can use it too.
-    fn share(&self, sender: &RequestSender, load: &Arc<ConnectionLoad>) {
-        let RequestSender::H2(sender) = sender else { return };
-        let mut state = self.state();
-        if load.retirements == state.retirements {
-            state.put(RequestSender::H2(sender.clone()), Arc::clone(load));
-        }
-    }
-
-    /// Opens a connection unless one is open. The opening ends with its last holder.
-    #[must_use]
-    pub(super) fn warm(self: &Arc<Self>) -> Option<Arc<Opening>> {
-        let mut state = self.state();
-        state.forget_closed();
-        let is_cold = !self.is_closed.load(Ordering::Relaxed)
-            && state.h2.is_empty()
-            && state.idle_h1.is_empty()
-            && state.slots.taken() == 0;
-        drop(state);
-        is_cold.then(|| self.join_opening())
-    }
-
     /// Retires all connections if the credential has been rotated since the last call.
     fn retire_stale(self: &Arc<Self>) {
         if self.state().rotations.take_changed() {
@@ -395,42 +323,11 @@ async fn watch_rotations(pool: Weak<Pool>, mut rotations: Rotations) {
     }
 }
 
-/// Drives a connection to its end. If the pool was used lately, opens another, so that the next build finds it open.
-async fn drive_and_reopen(pool: Weak<Pool>, driver: impl Future<Output = ()>, load: Arc<ConnectionLoad>) {
-    let opened = Instant::now();
-    driver.await;
-    let Some(pool) = pool.upgrade() else { return };
-    let (was_used, closed_silently) = {
-        let state = pool.state();
-        let mut idle = state.idle_h1.iter();
-        let own = idle.find(|connection| Arc::ptr_eq(&connection.load, &load));
-        let closed_silently = own.is_some_and(|own| load.active() == 0 && own.since.elapsed() < SILENT_CLOSE);
-        let was_used = state.last_used.is_some_and(|last| last.elapsed() < KEEP_WARM);
-        (was_used, closed_silently && load.has_carried_requests())
-    };
-    if closed_silently {
-        pool.closes_silently.store(true, Ordering::Relaxed);
-    }
-    if was_used && opened.elapsed() > MIN_LIFETIME {
-        let warm = pool.warm();
-        drop(pool);
-        if let Some(opening) = warm {
-            opening.outcome().await;
-        }
-    }
-}
-
 pub(super) const MAX_H2_CONNECTIONS: usize = 16;
-/// An idle connection that the upstream closes within this time was closed with its last response.
-const SILENT_CLOSE: Duration = Duration::from_secs(1);
 /// Every attempt but the last fails on a pooled connection that the upstream has closed.
 const MAX_ATTEMPTS: usize = 4;
 /// Longest use of a connection after a rotation. A pool without a request for so long retires nothing and resets.
 const RETIREMENT: Duration = Duration::from_secs(1);
-/// Time after the last request during which a closed connection is replaced.
-const KEEP_WARM: Duration = Duration::from_secs(300);
-/// An upstream that closes a connection sooner does not want it, so it is not replaced.
-const MIN_LIFETIME: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests;

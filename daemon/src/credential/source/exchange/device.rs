@@ -190,7 +190,7 @@ struct Exchange {
     login: StoredSecret,
     /// Refresh token in the store.
     stored: Secret,
-    /// The same, or the one that has replaced it.
+    /// Refresh token to send: the stored one, or the one that has replaced it.
     present: Secret,
 }
 

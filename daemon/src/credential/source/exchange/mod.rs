@@ -6,6 +6,8 @@
 
 pub(crate) mod settings;
 
+mod minter;
+
 mod azure;
 mod cloudsmith;
 mod codeartifact;
@@ -25,22 +27,16 @@ mod token_answer;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::time::Duration;
-
-use regauth_shared::Secret;
 
 use crate::config::sources::lifetime;
 use crate::credential::source::endpoint::Endpoint;
-use crate::credential::source::environment::Environment;
-use crate::credential::source::identity::{Identity, Wanted};
+use crate::credential::source::identity::Identity;
 use crate::credential::source::secret_reference::SecretReference;
-use crate::credential::source::token_client::TokenClient;
-use crate::credential::source::{FetchError, FetchedToken};
-use crate::credential::store::stored_secret::StoredSecret;
 use crate::registry::{Command, Kind, Scheme};
 pub(crate) use device::{DeviceFlow, LoginPoll, StartedLogin};
-use refresh_token::ReplacedRefreshToken;
+use minter::MintContext;
+pub(crate) use minter::Minter;
 use settings::{InvalidSetting, Key, Settings};
 
 /// Source that mints tokens: an identity and the exchange that takes it, as configured.
@@ -265,99 +261,6 @@ impl fmt::Display for Mint {
     }
 }
 
-/// Fetches the tokens of a [`Mint`].
-#[derive(Debug)]
-pub(crate) struct Minter {
-    mint: Mint,
-    environment: Environment,
-    client: Arc<TokenClient>,
-    login: StoredSecret,
-    session: Session,
-}
-
-/// State that an exchange keeps from one token to the next.
-#[derive(Debug, Default)]
-struct Session {
-    /// Vault's login and lease.
-    vault: Option<vault::Login>,
-    /// Refresh token that replaced the configured one, or the one in the store.
-    refresh_token: ReplacedRefreshToken,
-}
-
-impl Minter {
-    /// Minter that gets identities from this environment and sends over this client.
-    /// The refresh token of a person's login is in `login`.
-    pub(crate) fn new(mint: Mint, environment: Environment, client: TokenClient, login: StoredSecret) -> Self {
-        Self {
-            mint,
-            environment,
-            client: Arc::new(client),
-            login,
-            session: Session::default(),
-        }
-    }
-
-    /// Gets an identity and exchanges it.
-    ///
-    /// # Errors
-    /// [`FetchError`] with the part that failed and the service's own reason.
-    pub(crate) async fn fetch(&mut self) -> Result<FetchedToken, FetchError> {
-        let Self {
-            mint,
-            environment,
-            client,
-            login,
-            session,
-        } = self;
-        let context = MintContext {
-            mint,
-            environment,
-            client,
-            login,
-        };
-        let fetched = match &mint.exchange {
-            _ if let Some(flow) = mint.device_flow() => flow.refresh(&context, &mut session.refresh_token).await,
-            Exchange::Oauth(oauth) => oauth.mint(&context, &mut session.refresh_token).await,
-            Exchange::Jfrog(jfrog) => jfrog.mint(&context).await,
-            Exchange::Cloudsmith(cloudsmith) => cloudsmith.mint(&context).await,
-            Exchange::Vault(vault) => vault.mint(&context, &mut session.vault).await,
-            Exchange::Codeartifact(codeartifact) => codeartifact.mint(&context).await,
-            Exchange::Google(google) => google.mint(&context).await,
-            Exchange::Azure(azure) => azure.mint(&context).await,
-            Exchange::GithubApp(app) => app.mint(&context).await,
-        };
-        let fetched = fetched?;
-        Ok(FetchedToken {
-            ttl: fetched.ttl.into_iter().chain(mint.ttl).min(),
-            ..fetched
-        })
-    }
-}
-
-/// Everything that an exchange needs to mint one token.
-struct MintContext<'a> {
-    mint: &'a Mint,
-    environment: &'a Environment,
-    client: &'a Arc<TokenClient>,
-    login: &'a StoredSecret,
-}
-
-impl MintContext<'_> {
-    /// The identity for the configured audience, or else for the exchange's usual one.
-    async fn identity(&self, usual_audience: Option<&str>) -> Result<Secret, FetchError> {
-        let wanted = Wanted {
-            audience: self.mint.audience.as_deref().or(usual_audience),
-            host: self.mint.identity_host.as_deref(),
-        };
-        self.mint.identity.fetch(wanted, self.environment, self.client).await
-    }
-
-    /// A secret that the settings refer to.
-    async fn secret(&self, reference: &SecretReference) -> Result<Secret, FetchError> {
-        reference.read(self.environment).await
-    }
-}
-
 /// Flag that names an exchange and cannot be used as written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidExchange {
@@ -382,76 +285,4 @@ pub(crate) const COMMON_KEYS: &[Key] = &[
 const IDENTITY_HOST: &str = "identity-host";
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_flag_becomes_a_mint() {
-        let mint = ExchangeKind::find("jfrog").unwrap();
-        let mint = mint
-            .parse("host=corp.jfrog.io,provider=github,identity=file:/run/id,audience=corp")
-            .unwrap();
-        assert_eq!(mint.to_string(), "jfrog with the identity of file:/run/id");
-        assert_eq!(mint.audience.as_deref(), Some("corp"));
-        assert_eq!(mint.secret_variables(), Vec::<String>::new());
-    }
-
-    #[test]
-    fn every_variable_with_a_secret_is_named() {
-        let mint = ExchangeKind::find("oauth").unwrap();
-        let mint = mint
-            .parse("token-url=https://idp.example/,client-id=a,client-secret=env:SECRET,identity=env:ID")
-            .unwrap();
-        assert_eq!(mint.secret_variables(), ["ID", "SECRET"]);
-        for key in EXCHANGES.iter().flat_map(|kind| kind.keys) {
-            let refers = key.example.trim_matches('"').parse::<SecretReference>().is_ok();
-            assert_eq!(key.is_secret, refers, "{}", key.name);
-        }
-    }
-
-    #[test]
-    fn a_wrong_flag_is_explained_and_no_value_repeated() {
-        for (name, text, error) in [
-            (
-                "jfrog",
-                "host=corp.jfrog.io",
-                "`jfrog` needs provider, such as \"github-corp\"",
-            ),
-            (
-                "jfrog",
-                "canary",
-                "what follows `jfrog:` is not of the form key=value,key=value",
-            ),
-            (
-                "jfrog",
-                "canary=1",
-                "`jfrog` does not know one of the keys that follow it; it knows: host, provider, provider-type, \
-                 token-audience, mapping, project, audience, identity-host, ttl, identity",
-            ),
-            (
-                "jfrog",
-                "host=https://canary/,provider=p",
-                "host: expected a host such as corp.jfrog.io, without https:// and path",
-            ),
-            (
-                "jfrog",
-                "host=h,provider=p,identity=canary",
-                "identity: an identity is github-actions, gitlab, kubernetes, \
-              circleci, buildkite, bitbucket, azure-pipelines, device, aws, \"file:/path\" or \"env:VARIABLE\"",
-            ),
-            (
-                "oauth",
-                "token-url=http://idp.example/",
-                "token-url: a token service is asked over https://; http:// is for loopback only",
-            ),
-            (
-                "oauth",
-                "token-url=https://idp.example/,grant=client-credentials,client-id=a,client-secret=canary",
-                "client-secret: a secret does not belong here; give file:/path or env:VARIABLE",
-            ),
-        ] {
-            let found = ExchangeKind::find(name).unwrap().parse(text).unwrap_err().to_string();
-            assert_eq!(found, error, "{text}");
-        }
-    }
-}
+mod tests;

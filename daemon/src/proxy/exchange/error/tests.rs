@@ -1,3 +1,6 @@
+use http::Uri;
+use http::header::HeaderMap;
+
 use super::*;
 use crate::policy::path::PathProblem;
 

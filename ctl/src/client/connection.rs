@@ -1,0 +1,123 @@
+//! One connection to the control socket: lines with a size limit and timeouts.
+
+use std::io::{self, BufRead, BufReader, ErrorKind as IoErrorKind, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use regauth_shared::frame::MAX_LINE;
+use regauth_shared::{ErrorBody, ErrorKind};
+
+use crate::error;
+
+/// Connection whose bytes are read and written as lines.
+pub(super) struct Connection(BufReader<UnixStream>);
+
+impl Connection {
+    pub(super) fn new(stream: UnixStream) -> Self {
+        Self(BufReader::new(stream))
+    }
+
+    pub(super) fn write_line(&mut self, line: &str) -> Result<(), ErrorBody> {
+        self.0
+            .get_mut()
+            .write_all(line.as_bytes())
+            .map_err(|error| match error.kind() {
+                IoErrorKind::WouldBlock | IoErrorKind::TimedOut => timed_out(LOCAL_TIMEOUT),
+                IoErrorKind::BrokenPipe | IoErrorKind::ConnectionReset => connection_closed(),
+                _ => error::io("cannot write to the control socket")(error),
+            })
+    }
+
+    /// Waits for input and leaves it in the buffer for the next read.
+    pub(super) fn has_input_within(&mut self, timeout: Duration) -> bool {
+        self.set_timeout(timeout).is_ok() && self.0.fill_buf().is_ok_and(|bytes| !bytes.is_empty())
+    }
+
+    /// Waits for input or for the end of the connection. False if neither has come.
+    pub(super) fn is_readable_within(&mut self, timeout: Duration) -> bool {
+        let timed_out = |error: &io::Error| matches!(error.kind(), IoErrorKind::WouldBlock | IoErrorKind::TimedOut);
+        self.set_timeout(timeout).is_ok() && !self.0.fill_buf().is_err_and(|error| timed_out(&error))
+    }
+
+    pub(super) fn read_line(&mut self, timeout: Duration) -> Result<String, ErrorBody> {
+        self.set_timeout(timeout)?;
+        let mut line = Vec::new();
+        // One byte more: the line ending, or the proof that the line is too long.
+        let mut bounded = (&mut self.0).take(MAX_LINE as u64 + 1);
+        bounded
+            .read_until(b'\n', &mut line)
+            .map_err(|error| match error.kind() {
+                IoErrorKind::WouldBlock | IoErrorKind::TimedOut => timed_out(timeout),
+                IoErrorKind::ConnectionReset => connection_closed(),
+                _ => error::io("cannot read from the control socket")(error),
+            })?;
+        match line.pop() {
+            Some(b'\n') => String::from_utf8(line).map_err(|_| error::failed("regauthd's answer is not UTF-8")),
+            _ if line.len() == MAX_LINE => Err(error::failed(format!(
+                "regauthd's answer is longer than the {MAX_LINE} bytes that the protocol allows"
+            ))),
+            _ => Err(connection_closed()),
+        }
+    }
+
+    fn set_timeout(&self, timeout: Duration) -> Result<(), ErrorBody> {
+        let set = self.0.get_ref().set_read_timeout(Some(timeout));
+        set.map_err(error::io("cannot set a timeout on the control socket"))
+    }
+
+    pub(super) fn wait_for_close(&mut self, timeout: Duration) -> Result<(), ErrorBody> {
+        self.set_timeout(timeout)?;
+        match self.0.read(&mut [0]).map_err(|error| error.kind()) {
+            Ok(_) | Err(IoErrorKind::ConnectionReset) => Ok(()),
+            Err(_) => Err(
+                error::failed(format!("regauthd has not ended within {} s", timeout.as_secs()))
+                    .hint("a second SIGTERM ends it at once and breaks off open requests"),
+            ),
+        }
+    }
+}
+
+/// Stream of lines from the daemon.
+pub(crate) struct Lines(Connection);
+
+impl Lines {
+    pub(super) fn of(connection: Connection) -> Self {
+        Self(connection)
+    }
+
+    /// Next line; `None` at the end of the connection. Blocks until then.
+    ///
+    /// # Errors
+    /// A line that is too long or no UTF-8.
+    pub(crate) fn next_line(&mut self) -> Result<Option<String>, ErrorBody> {
+        match self.0.read_line(LOCAL_TIMEOUT) {
+            Ok(line) => Ok(Some(line)),
+            Err(error) if error.kind == ErrorKind::Unreachable => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// True if bytes have been read that are not a line yet.
+    pub(crate) fn has_buffered(&self) -> bool {
+        !self.0.0.buffer().is_empty()
+    }
+}
+
+impl AsFd for Lines {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.0.get_ref().as_fd()
+    }
+}
+
+pub(super) fn timed_out(timeout: Duration) -> ErrorBody {
+    error::unreachable(format!("regauthd did not answer within {} s", timeout.as_secs()))
+        .hint("see regauthd's log; it may still carry out the request")
+}
+
+fn connection_closed() -> ErrorBody {
+    error::unreachable("regauthd closed the connection without an answer").hint("see regauthd's log for the reason")
+}
+
+/// For the hello, and for one line of an answer.
+pub(super) const LOCAL_TIMEOUT: Duration = Duration::from_secs(10);
