@@ -24,6 +24,8 @@ pub(crate) struct Definition {
     pub(crate) scheme: Option<String>,
     /// User name, if all colleagues share it.
     pub(crate) username: Option<String>,
+    /// Token service of a container registry, which gets the token too.
+    pub(crate) token_service: Option<String>,
     /// Source in its short form: `store` or an exchange.
     pub(crate) source: Option<String>,
     /// Programs that may use the registry.
@@ -103,6 +105,7 @@ fn definition(tables: &dyn TableLike, name: &str, item: &Item, problems: &mut Pr
         kind: reader.text("kind"),
         scheme: reader.text("scheme"),
         username: reader.text("username"),
+        token_service: reader.text("token-service"),
         source: reader.source(),
         programs: reader.texts("programs"),
         rejected_by: reader.statuses("rejected-by"),
@@ -300,13 +303,14 @@ fn offset(item: &Item) -> usize {
 
 const TOP_KEYS: [&str; 2] = ["format", "registries"];
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "preset",
     "kind",
     "index",
     "scopes",
     "scheme",
     "username",
+    "token-service",
     "source",
     "programs",
     "rejected-by",
@@ -356,6 +360,10 @@ mod tests {
             rejected-by = [401]
             read-ahead = false
             ca-file = "certificates/corp.pem"
+            [registries.images]
+            kind = "oci"
+            scopes = ["https://images.example/v2/"]
+            token-service = "https://auth.example/token"
         "#;
         let read = read(text, "regauth.toml").unwrap();
         let corp = &read[0];
@@ -370,6 +378,8 @@ mod tests {
         assert_eq!((corp.read_ahead, corp.programs.len()), (Some(false), 1));
         assert_eq!(corp.rejected_by, [401]);
         assert_eq!(corp.ca_file.as_deref(), Some("certificates/corp.pem"));
+        assert_eq!((&corp.token_service, read.len()), (&None, 2));
+        assert_eq!(read[1].token_service.as_deref(), Some("https://auth.example/token"));
     }
 
     #[test]
