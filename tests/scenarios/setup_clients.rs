@@ -11,6 +11,7 @@ use regauth_tests::daemon::Daemon;
 use regauth_tests::exec::{self, Output};
 use regauth_tests::file_server::FileServer;
 use regauth_tests::leak_scan::LeakScan;
+use regauth_tests::maven::Maven;
 use regauth_tests::npm_server::NpmServer;
 use regauth_tests::programs::{binary, tool};
 use regauth_tests::pypi_server::PypiServer;
@@ -138,6 +139,10 @@ fn mercurial_clones_after_setup() {
 
 #[test]
 fn maven_resolves_after_setup() {
+    Maven::each(resolves_after_setup);
+}
+
+fn resolves_after_setup(maven: Maven) {
     let (server, _daemon, user) = server_daemon_user("generic");
     server.write("com/corp/parent/1.0/parent-1.0.pom", pom("parent", ""));
     user.write("pom.xml", &project_pom(&server));
@@ -153,8 +158,14 @@ fn maven_resolves_after_setup() {
     // Java takes the home folder from the system's list of users.
     let home = format!("-Duser.home={}", user.home().display());
     let user = user.env("JAVA_TOOL_OPTIONS", &home);
+    let program = maven.program().display().to_string();
     client.check(&user, || {
-        user.run("mvn", &["-B", "-U", "-Dmaven.repo.local=repository", "validate"])
+        let resolved = user.run(
+            &program,
+            &["-B", "-X", "-U", "-Dmaven.repo.local=repository", "validate"],
+        );
+        maven.assert_transport(&resolved);
+        resolved
     });
     server.assert_served("/parent-1.0.pom");
     assert!(
@@ -421,8 +432,12 @@ fn setup_project_changes_files_of_the_project_only() {
     for (client, file) in files {
         in_project(&ctl, &["setup", client, "--project"]).succeeds().says(file);
     }
-    let validate = ["-B", "-U", "-Dmaven.repo.local=repository", "validate"];
-    in_project(Path::new("mvn"), &validate).succeeds();
+    for maven in [Maven::Wagon, Maven::Native] {
+        let validate = ["-B", "-X", "-U", "-Dmaven.repo.local=repository", "validate"];
+        let resolved = in_project(&maven.program(), &validate).succeeds();
+        maven.assert_transport(&resolved);
+        fs::remove_dir_all(user.home().join("project/repository")).unwrap();
+    }
     server.assert_served("/parent-1.0.pom");
     for (client, file) in files {
         in_project(&ctl, &["setup", client, "--project", "--undo"])
@@ -434,7 +449,7 @@ fn setup_project_changes_files_of_the_project_only() {
         .map(|entry| entry.unwrap().file_name())
         .collect();
     left.sort();
-    assert_eq!(left, [".mvn", "pom.xml", "repository"]);
+    assert_eq!(left, [".mvn", "pom.xml"]);
     assert_eq!(
         user.read("project/.mvn/jvm.config").unwrap(),
         "-Xmx128m\n-Dhttp.nonProxyHosts="
