@@ -24,10 +24,14 @@ pub(crate) struct Definition {
     pub(crate) scheme: Option<String>,
     /// User name, if all colleagues share it.
     pub(crate) username: Option<String>,
+    /// Token service of a container registry, which gets the token too.
+    pub(crate) token_service: Option<String>,
     /// Source in its short form: `store` or an exchange.
     pub(crate) source: Option<String>,
     /// Programs that may use the registry.
     pub(crate) programs: Vec<String>,
+    /// Statuses with which the registry rejects a token.
+    pub(crate) rejected_by: Vec<u16>,
     /// True if entries of the index are read ahead.
     pub(crate) read_ahead: Option<bool>,
     /// Name of a PEM file beside the team's file.
@@ -101,8 +105,10 @@ fn definition(tables: &dyn TableLike, name: &str, item: &Item, problems: &mut Pr
         kind: reader.text("kind"),
         scheme: reader.text("scheme"),
         username: reader.text("username"),
+        token_service: reader.text("token-service"),
         source: reader.source(),
         programs: reader.texts("programs"),
+        rejected_by: reader.statuses("rejected-by"),
         read_ahead: reader.boolean("read-ahead"),
         ca_file: reader.ca_file(),
         preset: reader.preset(),
@@ -118,6 +124,9 @@ impl Definition {
         let Some(preset) = self.preset else {
             return;
         };
+        if self.rejected_by.is_empty() {
+            self.rejected_by = preset.rejected_by.to_vec();
+        }
         if self.scheme.is_none() {
             if let (presets::Username::Fixed(username), None) = (&preset.username, &self.username) {
                 self.username = Some((*username).to_owned());
@@ -171,6 +180,22 @@ impl Reader<'_, '_, '_> {
                 Vec::new()
             }
         }
+    }
+
+    /// The daemon knows which statuses can reject a token.
+    fn statuses(&mut self, key: &str) -> Vec<u16> {
+        let Some(item) = self.table.get(key) else {
+            return Vec::new();
+        };
+        let status = |value: &Value| value.as_integer().and_then(|number| u16::try_from(number).ok());
+        let statuses = item
+            .as_array()
+            .and_then(|array| array.iter().map(status).collect::<Option<Vec<_>>>());
+        statuses.filter(|statuses| !statuses.is_empty()).unwrap_or_else(|| {
+            self.problems
+                .report(offset(item), format!("`{key}` is a list of statuses: [401, 403]"));
+            Vec::new()
+        })
     }
 
     fn preset(&mut self) -> Option<&'static Preset> {
@@ -278,15 +303,17 @@ fn offset(item: &Item) -> usize {
 
 const TOP_KEYS: [&str; 2] = ["format", "registries"];
 
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 12] = [
     "preset",
     "kind",
     "index",
     "scopes",
     "scheme",
     "username",
+    "token-service",
     "source",
     "programs",
+    "rejected-by",
     "read-ahead",
     "ca-file",
 ];
@@ -330,8 +357,13 @@ mod tests {
             scopes = ["https://corp.example/"]
             source = { exchange = "azure", tenant = "t", client-id = "c", identity = "device" }
             programs = ["cargo"]
+            rejected-by = [401]
             read-ahead = false
             ca-file = "certificates/corp.pem"
+            [registries.images]
+            kind = "oci"
+            scopes = ["https://images.example/v2/"]
+            token-service = "https://auth.example/token"
         "#;
         let read = read(text, "regauth.toml").unwrap();
         let corp = &read[0];
@@ -344,7 +376,10 @@ mod tests {
             (Some("basic"), Some("PAT"))
         );
         assert_eq!((corp.read_ahead, corp.programs.len()), (Some(false), 1));
+        assert_eq!(corp.rejected_by, [401]);
         assert_eq!(corp.ca_file.as_deref(), Some("certificates/corp.pem"));
+        assert_eq!((&corp.token_service, read.len()), (&None, 2));
+        assert_eq!(read[1].token_service.as_deref(), Some("https://auth.example/token"));
     }
 
     #[test]
@@ -417,6 +452,7 @@ mod tests {
             "-1",
             "1e9",
             "read-ahead = ",
+            "rejected-by = [401, ",
             "true",
             "token = ",
             "# c4nary\n",

@@ -26,6 +26,7 @@ use url::Url;
 
 use crate::credential::source::endpoint::Endpoint;
 use crate::host::Host;
+use crate::policy::Rejections;
 use crate::policy::binding::RootDigest;
 
 /// Configured registry. Its name is the key in [`crate::config::Config::registries`].
@@ -47,17 +48,28 @@ pub struct Registry {
     pub writes: Writes,
     /// Programs that may use the registry; empty for every program.
     pub programs: Vec<ProgramName>,
+    /// Statuses with which the registry rejects a token.
+    pub rejected_by: Rejections,
     /// True if entries of a sparse index are asked for ahead of cargo.
     pub read_ahead: bool,
     /// File of more root certificates, for this registry only.
     pub ca_file: Option<PathBuf>,
     /// Client certificate for mutual TLS with the registry.
     pub client_identity: Option<ClientIdentity>,
-    /// Certificates of `ca_file` that a stored token's binding allows; `None` for all. A configuration has none.
+    /// Certificates of `ca_file` that a stored token's binding allows, or that were compared with it; `None` for all. A
+    /// configuration that was just read has none.
     pub(crate) bound_roots: Option<BTreeSet<RootDigest>>,
 }
 
 impl Registry {
+    /// The registry, with trust in these certificates of its `ca_file` alone.
+    pub(crate) fn with_bound_roots(&self, roots: BTreeSet<RootDigest>) -> Self {
+        Self {
+            bound_roots: Some(roots),
+            ..self.clone()
+        }
+    }
+
     /// True if a scope covers the URL, in its literal spelling.
     pub(crate) fn covers_url(&self, url: &Url) -> bool {
         self.scopes.iter().any(|scope| scope.covers_url(url))
