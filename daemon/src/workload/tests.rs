@@ -24,7 +24,7 @@ use crate::proxy::upstream::dial::Dialer;
 use crate::proxy::upstream::proxy_rules::ProxyRules;
 
 /// Issuer with a key of each kind.
-struct Issuer {
+pub(super) struct Issuer {
     rsa: RsaKeyPair,
     p256: EcdsaKeyPair,
     p384: EcdsaKeyPair,
@@ -32,7 +32,7 @@ struct Issuer {
 }
 
 impl Issuer {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let ecdsa = |algorithm| EcdsaKeyPair::generate(algorithm).unwrap();
         Self {
             rsa: RsaKeyPair::generate(KeySize::Rsa2048).unwrap(),
@@ -43,7 +43,7 @@ impl Issuer {
     }
 
     /// Its key set. The key of P-384 is of no use.
-    fn key_set(&self) -> Value {
+    pub(super) fn key_set(&self) -> Value {
         let point = self.p256.public_key().as_ref();
         let wide = self.p384.public_key().as_ref();
         json!({"keys": [
@@ -90,7 +90,7 @@ impl Issuer {
         format!("{signed}.{signature}")
     }
 
-    fn token(&self, claims: &str) -> String {
+    pub(super) fn token(&self, claims: &str) -> String {
         self.token_of(r#"{"alg":"RS256","kid":"rsa","typ":"JWT"}"#, claims, "rsa")
     }
 }
@@ -104,7 +104,7 @@ fn now() -> i64 {
 }
 
 /// Claims of a job, with changes: a null takes a claim away.
-fn claims(changes: &Value) -> String {
+pub(super) fn claims(changes: &Value) -> String {
     let mut claims = json!({
         "iss": "https://issuer.example", "aud": "regauth", "sub": "repo:corp/plans:ref:refs/heads/main",
         "repository": "corp/plans", "ref": "refs/heads/main", "protected": true,
@@ -158,11 +158,18 @@ fn rules(file: &Path) -> Vec<TrustRule> {
 }
 
 fn trust(previous: &WorkloadTrust, rules: &[TrustRule]) -> WorkloadTrust {
+    trust_with(previous, rules, &Ok(Trust::nobody()))
+}
+
+/// As [`trust`], with what the `ca-file` of all rules has.
+fn trust_with(previous: &WorkloadTrust, rules: &[TrustRule], roots: &Result<Trust, String>) -> WorkloadTrust {
     let tasks = TaskTracker::new();
-    previous.replace(rules, |rule| {
+    let start = |rule: &TrustRule, roots: Trust| {
         let dialer = Dialer::new(ProxyRules::direct(), Trust::system(&[])).unwrap();
-        KeySource::start(rule.keys.clone(), TokenClient::new(&dialer, Trust::nobody()), &tasks)
-    })
+        let client = TokenClient::new(&dialer, roots.clone());
+        KeySource::start(rule.keys.clone(), client, roots, &tasks)
+    };
+    previous.replace(rules, |_| roots.clone(), start)
 }
 
 fn name(text: &str) -> RegistryName {
@@ -420,11 +427,19 @@ async fn attacks_on_the_claims_fail() {
         (json!({"sub": "a\nregauth: b"}), Invalid),
         (json!({"sub": "a\u{0}"}), Invalid),
         (json!({"sub": "x".repeat(1025)}), Invalid),
+        (json!({"sub": "repo:corp/plans\u{200b}"}), Invalid),
+        (json!({"sub": "\u{202e}snalp/proc"}), Invalid),
+        (json!({"sub": "corp\u{2066}/plans"}), Invalid),
+        (json!({"sub": "corp\u{e0041}"}), Invalid),
+        (json!({"sub": "\u{feff}corp"}), Invalid),
+        (json!({"sub": "corp\u{2028}plans"}), Invalid),
         // Claims that patterns are compared with.
         (json!({"repository": "evil/plans"}), NoRule),
         (json!({"repository": "corp/plans/../../evil/x"}), NoRule),
         (json!({"repository": "corp/plans\u{0}"}), NoRule),
         (json!({"repository": "corp/plans\n"}), NoRule),
+        (json!({"repository": "corp/plans\u{200d}"}), NoRule),
+        (json!({"repository": "corp/\u{202e}snalp"}), NoRule),
         (json!({"repository": "CORP/plans"}), NoRule),
         (json!({"repository": "corp"}), NoRule),
         (json!({"repository": null}), NoRule),
@@ -537,4 +552,36 @@ async fn a_rule_that_leaves_the_configuration_closes_what_it_opened() {
     trust(&fewer, &[]);
     workload.ended().await;
     assert!(!workload.covers_registry(&name("corp")));
+}
+
+#[tokio::test]
+async fn keys_are_fetched_again_when_the_roots_of_their_host_change() {
+    let root = rcgen::generate_simple_self_signed(["root.example".to_owned()]).unwrap();
+    let (old, new) = (Trust::system(&[]), Trust::system(&[root.cert.der().clone()]));
+    let issuer = Issuer::new();
+    let gateway = Gateway::new(&issuer).await;
+    let rules: Vec<TrustRule> = gateway.trust.rules().map(|(rule, _)| rule.clone()).collect();
+    let before = trust_with(&gateway.trust, &rules, &Ok(old.clone()));
+    let workload = before
+        .authenticate(issuer.token(&claims(&json!({}))).as_bytes())
+        .await
+        .unwrap();
+    let has_same_keys = |one: &WorkloadTrust, other: &WorkloadTrust| Arc::ptr_eq(&one.0[0].keys, &other.0[0].keys);
+
+    let unchanged = trust_with(&before, &rules, &Ok(old));
+    assert!(has_same_keys(&before, &unchanged));
+    // A file that cannot be read takes nothing away, and is a problem.
+    let unread = trust_with(&unchanged, &rules, &Err("it has no certificate".to_owned()));
+    assert!(has_same_keys(&before, &unread));
+    let problems = |trust: &WorkloadTrust| trust.rules().flat_map(|(_, problems)| problems).collect::<Vec<_>>();
+    assert_eq!(problems(&unread), ["it has no certificate"; 2]);
+    let expected = ("https://issuer.example", "it has no certificate");
+    assert_eq!(unread.roots_problems().collect::<Vec<_>>(), [expected; 2]);
+    let changed = trust_with(&unread, &rules, &Ok(new));
+    assert!(!has_same_keys(&before, &changed) && problems(&changed).is_empty());
+    // The two rules of one issuer share its keys, and bearers go on.
+    assert!(Arc::ptr_eq(&changed.0[0].keys, &changed.0[1].keys));
+    assert!(workload.covers_registry(&name("corp")));
+    trust(&changed, &[]);
+    workload.ended().await;
 }
