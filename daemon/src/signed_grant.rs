@@ -1,9 +1,10 @@
 //! Signed grants: grants that any daemon with the same key verifies, without shared state.
 //!
-//! A signed grant is a JSON Web Token of our own: Ed25519, the type `regauth-grant`, and the terms as claims. A list of ids
-//! in a file revokes them. Each daemon looks at the file twice a second.
+//! A signed grant is a JSON Web Token of our own: Ed25519, the type `regauth-grant`, and the terms as claims. It names each
+//! registry with the [digest](crate::registry::Registry::digest) of its scopes, so that it never opens a later registry of that name. A list
+//! of ids in a file revokes grants. Each daemon looks at the file twice a second.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::OpenOptions;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -48,8 +49,9 @@ struct Claims {
     jti: String,
     iat: i64,
     exp: i64,
+    /// Digest of each registry. `None`: every registry, also a later one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    registries: Option<BTreeSet<RegistryName>>,
+    registries: Option<BTreeMap<RegistryName, String>>,
     write: bool,
 }
 
@@ -77,13 +79,13 @@ impl SignedGrants {
         Ok(grants)
     }
 
-    /// Creates a grant and its token, which cannot be shown again.
+    /// Creates a grant for registries with these digests, and its token, which cannot be shown again.
     ///
     /// # Errors
     /// The system gives no random numbers.
     pub(crate) fn create(
         &self,
-        registries: Option<BTreeSet<RegistryName>>,
+        registries: Option<BTreeMap<RegistryName, String>>,
         write: bool,
         created: OffsetDateTime,
         expires: OffsetDateTime,
@@ -293,7 +295,12 @@ mod tests {
     use base64::engine::general_purpose::STANDARD;
 
     use super::*;
+    use crate::bearer::Bearer;
+    use crate::config::Config;
     use crate::policy::Operation;
+    use crate::registry::Registry;
+
+    const CORP: &str = "https://corp.example/";
 
     fn grants(folder: &std::path::Path) -> SignedGrants {
         let key = Ed25519KeyPair::generate().unwrap();
@@ -315,9 +322,14 @@ mod tests {
         SignedGrants::read(&files).unwrap()
     }
 
+    fn registry(scope: &str) -> Registry {
+        let config = Config::read(&format!("registries.corp.scopes = [\"{scope}\"]\n")).unwrap();
+        config.registries.into_values().next().unwrap()
+    }
+
     fn create(grants: &SignedGrants, seconds: i64) -> (String, String) {
         let now = OffsetDateTime::now_utc();
-        let registries = Some(BTreeSet::from(["corp".parse().unwrap()]));
+        let registries = Some(BTreeMap::from([("corp".parse().unwrap(), registry(CORP).digest())]));
         let (grant, token) = grants
             .create(registries, false, now, now + time::Duration::seconds(seconds))
             .unwrap();
@@ -349,6 +361,32 @@ mod tests {
             "a new daemon reads the list"
         );
         assert!(one.find(create(&one, 0).1.as_bytes()).is_none(), "expired");
+    }
+
+    #[test]
+    fn a_grant_opens_no_other_registry_of_the_same_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let grants = grants(folder.path());
+        let bearer = Bearer::Grant(grants.find(create(&grants, 60).1.as_bytes()).unwrap());
+        let name = "corp".parse().unwrap();
+        let other = registry("https://other.example/");
+        assert!(bearer.covers(&name, &registry(CORP), Operation::Read));
+        assert!(!bearer.covers(&name, &other, Operation::Read) && !bearer.covers_registry(&name, &other));
+        // A grant for all registries is for later ones, too.
+        let now = OffsetDateTime::now_utc();
+        let (every, _) = grants
+            .create(None, false, now, now + time::Duration::seconds(60))
+            .unwrap();
+        assert!(Bearer::Grant(every).covers(&name, &other, Operation::Read));
+        // A grant of a former release has no digests.
+        let claims = format!(
+            r#"{{"iss":"regauth","jti":"0123456789abcdef","iat":{0},"exp":{1},"registries":["corp"],"write":false}}"#,
+            now.unix_timestamp(),
+            now.unix_timestamp() + 60,
+        );
+        let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(HEADER), URL_SAFE_NO_PAD.encode(claims));
+        let signature = URL_SAFE_NO_PAD.encode(grants.key.sign(signed.as_bytes()));
+        assert!(grants.find(format!("{signed}.{signature}").as_bytes()).is_none());
     }
 
     #[test]
