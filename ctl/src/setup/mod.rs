@@ -4,12 +4,15 @@
 //! applies settings to a text and reverts them, with comments and order kept. The `record` stores the undo hunks of
 //! each file: the replaced text, never a copy of the file. If that text had a secret (`secrets`), setup refuses.
 //!
+//! [`gateway`] sets up a machine without a daemon: the shell's environment leads all clients to a gateway.
+//!
 //! Setup always starts from the text without its own changes. So a second setup changes nothing, and a setup after a
 //! registry was removed leaves no setting of it behind.
 
 mod tool;
 
 mod clients;
+pub(crate) mod gateway;
 mod target;
 
 mod format;
@@ -25,18 +28,20 @@ mod yaml;
 mod record;
 mod secrets;
 
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use regauth_shared::ErrorBody;
 use regauth_shared::paths::Folders;
+use secrecy::zeroize::Zeroizing;
 use serde::Serialize;
 
 use crate::client::Client;
 use crate::company::{CompanySetting, without_repetitions};
 use crate::daemon_info::DaemonInfo;
 use crate::text_file::TextFile;
-use crate::{diff, error};
-use clients::FileSettings;
+use crate::{diff, error, text_file};
+use clients::{FileSettings, ToolSettings};
 use record::{FileRecord, SetupRecord};
 pub(crate) use target::SetupTarget;
 pub(crate) use tool::{Tool, parser};
@@ -68,6 +73,8 @@ pub(crate) struct SetupPlan {
     tool: Tool,
     record: SetupRecord,
     files: Vec<(TextFile, Option<String>)>,
+    /// Files of regauthctl's own that no record may hold, such as a token's.
+    own_files: Vec<(PathBuf, Option<Zeroizing<Vec<u8>>>)>,
     notes: Vec<String>,
 }
 
@@ -84,6 +91,15 @@ impl SetupPlan {
     ) -> Result<Self, ErrorBody> {
         let before = SetupRecord::read(folders, tool, target)?;
         let wanted = tool.settings(target, info, &before)?;
+        Self::with_settings(tool, target, &before, wanted)
+    }
+
+    fn with_settings(
+        tool: Tool,
+        target: &SetupTarget,
+        before: &SetupRecord,
+        wanted: ToolSettings,
+    ) -> Result<Self, ErrorBody> {
         let mut plan = Self::empty(tool, target);
         plan.record.other_files = wanted.other_files;
         plan.notes = wanted.notes;
@@ -105,6 +121,10 @@ impl SetupPlan {
             plan.notes.push(format!("{} is not set up", tool.name()));
         }
         plan.revert_files(before.files.iter().collect())?;
+        if tool == Tool::Gateway {
+            let own_files = gateway::own_files(folders).into_iter();
+            plan.own_files = own_files.map(|path| (path, None)).collect();
+        }
         Ok(plan)
     }
 
@@ -113,6 +133,7 @@ impl SetupPlan {
             tool,
             record: SetupRecord::new(tool, target),
             files: Vec::new(),
+            own_files: Vec::new(),
             notes: Vec::new(),
         }
     }
@@ -213,6 +234,9 @@ impl SetupPlan {
         if has_files {
             self.record.write(folders)?;
         }
+        for (path, contents) in &self.own_files {
+            replace_own(path, contents.as_deref().map(Vec::as_slice))?;
+        }
         for (file, after) in &self.files {
             file.replace(after.as_deref())?;
         }
@@ -221,6 +245,18 @@ impl SetupPlan {
         }
         Ok(outcome)
     }
+}
+
+/// Writes a file of regauthctl's own, which nobody else may read, or removes it.
+fn replace_own(path: &Path, contents: Option<&[u8]>) -> Result<(), ErrorBody> {
+    let replaced = match contents {
+        Some(contents) => text_file::write_private(path, contents),
+        None => std::fs::remove_file(path).or_else(|error| match error.kind() {
+            ErrorKind::NotFound => Ok(()),
+            _ => Err(error),
+        }),
+    };
+    replaced.map_err(error::io(format!("cannot write {}", path.display())))
 }
 
 fn naming_the_file(error: ErrorBody, path: &Path) -> ErrorBody {
@@ -251,7 +287,7 @@ fn masked_diff(file: &TextFile, after: Option<&str>) -> String {
 /// Updates every tool that is set up to the daemon's current registries, and returns one line for each changed file.
 /// A failure becomes a line too, because the command that changed the registries has succeeded.
 pub(crate) fn refresh(folders: &Folders, client: &Client) -> String {
-    let records = SetupRecord::all(folders);
+    let records = SetupRecord::all_of_daemon(folders);
     if records.is_empty() {
         return String::new();
     }
@@ -276,7 +312,8 @@ pub(crate) fn recorded(folders: &Folders) -> Vec<(Tool, SetupTarget)> {
 
 /// Note about the clients that are set up and get no answer once the daemon is gone; empty if there are none.
 pub(crate) fn dead_port_note(folders: &Folders) -> String {
-    let mut names: Vec<_> = recorded(folders).into_iter().map(|(tool, _)| tool.name()).collect();
+    let records = SetupRecord::all_of_daemon(folders).into_iter();
+    let mut names: Vec<_> = records.map(|record| record.tool.name()).collect();
     names.dedup();
     match names.as_slice() {
         [] => String::new(),
@@ -318,7 +355,7 @@ pub(crate) fn outdated(folders: &Folders, info: &DaemonInfo) -> Vec<&'static str
         let plan = SetupPlan::set_up(record.tool, &record.target, info, folders);
         plan.is_ok_and(|plan| !plan.outcome().files.is_empty())
     };
-    let records = SetupRecord::all(folders);
+    let records = SetupRecord::all_of_daemon(folders);
     records
         .iter()
         .filter(is_outdated)
@@ -335,7 +372,10 @@ pub(crate) fn replaced(folders: &Folders, info: &DaemonInfo) -> Vec<(&'static st
             .flat_map(move |file| file.replaced(info))
             .map(move |setting| (tool, setting))
     };
-    SetupRecord::all(folders).into_iter().flat_map(of_record).collect()
+    SetupRecord::all_of_daemon(folders)
+        .into_iter()
+        .flat_map(of_record)
+        .collect()
 }
 
 fn refresh_one(record: &SetupRecord, info: &DaemonInfo, folders: &Folders) -> Result<SetupOutcome, ErrorBody> {
