@@ -28,11 +28,11 @@ mod yaml;
 mod record;
 mod secrets;
 
-use std::io::ErrorKind;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use regauth_shared::ErrorBody;
 use regauth_shared::paths::Folders;
+use regauth_shared::{ErrorBody, ErrorKind};
 use secrecy::zeroize::Zeroizing;
 use serde::Serialize;
 
@@ -252,7 +252,7 @@ fn replace_own(path: &Path, contents: Option<&[u8]>) -> Result<(), ErrorBody> {
     let replaced = match contents {
         Some(contents) => text_file::write_private(path, contents),
         None => std::fs::remove_file(path).or_else(|error| match error.kind() {
-            ErrorKind::NotFound => Ok(()),
+            io::ErrorKind::NotFound => Ok(()),
             _ => Err(error),
         }),
     };
@@ -360,6 +360,19 @@ pub(crate) fn outdated(folders: &Folders, info: &DaemonInfo) -> Vec<&'static str
         .iter()
         .filter(is_outdated)
         .map(|record| record.tool.name())
+        .collect()
+}
+
+/// Set-up tools for which no new setup can be planned, each with the error: a file cannot be read, or does not parse.
+/// A plan that is refused for a secret in the file is no fault of the file.
+pub(crate) fn unusable(folders: &Folders, info: &DaemonInfo) -> Vec<(Tool, ErrorBody)> {
+    let unusable = |record: SetupRecord| {
+        let error = SetupPlan::set_up(record.tool, &record.target, info, folders).err()?;
+        (error.kind != ErrorKind::Refused).then_some((record.tool, error))
+    };
+    SetupRecord::all_of_daemon(folders)
+        .into_iter()
+        .filter_map(unusable)
         .collect()
 }
 

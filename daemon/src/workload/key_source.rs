@@ -245,7 +245,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::workload::tests::{Issuer, claims};
+    use crate::workload::tests::issuer::{Issuer, claims};
 
     /// Runs `future` as far as it gets.
     async fn poll_once<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {
