@@ -1,8 +1,8 @@
 //! Signed grants: grants that any daemon with the same key verifies, without shared state.
 //!
 //! A signed grant is a JSON Web Token of our own: Ed25519, the type `regauth-grant`, and the terms as claims. It names each
-//! registry with the [digest](crate::registry::Registry::digest) of its scopes, so that it never opens a later registry of that name. A list
-//! of ids in a file revokes grants. Each daemon looks at the file twice a second.
+//! registry with a [digest](crate::registry::Registry::digest) of its scopes, so that it opens no later registry of that
+//! name. A list of ids in a file revokes grants. Each daemon looks at the file twice a second.
 
 mod revoked_list;
 
