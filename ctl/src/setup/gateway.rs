@@ -4,8 +4,10 @@
 //! The token itself is read at that moment, from the file or variable that holds it. Setup writes it into one file only,
 //! which nobody else may read, and only if it was given the token instead of its place.
 
+mod script;
+
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use regauth_shared::paths::Folders;
 use regauth_shared::{ErrorBody, Secret};
@@ -21,7 +23,7 @@ use super::setting::SettingValue;
 use super::target::SetupTarget;
 use super::{SetupPlan, Tool};
 use crate::error;
-use crate::shell::{Shell, quote_fish, quote_sh};
+use crate::shell::Shell;
 use crate::user_folders::{home, path_variable};
 
 /// Row of the gateway in the table of clients. Its settings come from flags, not from a daemon.
@@ -167,18 +169,21 @@ fn settings(
         url: gateway.url.clone(),
         token: gateway.token.clone(),
     };
-    let known = serde_json::to_string_pretty(&known).map_err(|error| error::failed(error.to_string()))?;
     let environment = whole(
         "environment",
         shell.environment_file(),
-        script(shell, gateway, &roots_file(folders)),
+        script::environment(shell, &known, &roots_file(folders)),
     );
+    let known = serde_json::to_string_pretty(&known).map_err(|error| error::failed(error.to_string()))?;
     let line = shell.source(&environment.path);
     let curl = FileSettings {
         role: "curl",
         path: curl_file()?,
         format: Format::Line,
-        settings: vec![setting(&[], SettingValue::Text(curl_line(&roots_file(folders))))],
+        settings: vec![setting(
+            &[],
+            SettingValue::Text(script::curl_line(&roots_file(folders))),
+        )],
     };
     let files = [whole("settings", SETTINGS, known + "\n"), environment, curl];
     Ok(ToolSettings {
@@ -191,39 +196,6 @@ fn settings(
     })
 }
 
-/// Script that reads the token and sets the environment of all clients.
-fn script(shell: Shell, gateway: &NewGateway, roots: &Path) -> String {
-    let authority = gateway
-        .url
-        .as_str()
-        .trim_start_matches("https://")
-        .trim_start_matches("http://");
-    let (scheme, authority) = (gateway.url.scheme(), authority.trim_end_matches('/'));
-    let token = match (&gateway.token, shell) {
-        // fish would leave out the whole argument for a file without a line.
-        (TokenOrigin::File(file), Shell::Fish) => {
-            format!("(cat {} 2>/dev/null; or echo)", quote_fish(&file.display().to_string()))
-        }
-        (TokenOrigin::File(file), _) => format!("$(cat {} 2>/dev/null)", quote_sh(&file.display().to_string())),
-        (TokenOrigin::Variable(name), Shell::Fish) => format!("\"${name}\""),
-        (TokenOrigin::Variable(name), _) => format!("${{{name}-}}"),
-    };
-    let roots = roots.display().to_string();
-    let mut variables: Vec<_> = ROOT_VARIABLES
-        .iter()
-        .map(|name| ((*name).to_owned(), Some(roots.clone())))
-        .collect();
-    variables.extend(SWITCHES.map(|(name, value)| (name.to_owned(), Some(value.to_owned()))));
-    let proxies: String = PROXY_VARIABLES
-        .iter()
-        .map(|name| match shell {
-            Shell::Fish => format!("set -gx {name} {scheme}://regauth:{token}@{authority};\n"),
-            _ => format!("export {name}=\"{scheme}://regauth:{token}@{authority}\"\n"),
-        })
-        .collect();
-    format!("{HEADING}{proxies}{}", shell.script(&variables))
-}
-
 /// curl reads the proxy's roots from its file only, of the first folder that has one (curl(1), "--config").
 fn curl_file() -> Result<PathBuf, ErrorBody> {
     if let Some(folder) = path_variable("CURL_HOME") {
@@ -234,11 +206,6 @@ fn curl_file() -> Result<PathBuf, ErrorBody> {
         Some(file) => Ok(file),
         None => Ok(home()?.join(".curlrc")),
     }
-}
-
-fn curl_line(roots: &Path) -> String {
-    let roots = roots.display().to_string().replace('\\', "\\\\").replace('"', "\\\"");
-    format!("proxy-cacert = \"{roots}\"")
 }
 
 /// The environment would override the files of clients that use the daemon of this machine.
@@ -270,99 +237,9 @@ fn folder(folders: &Folders) -> PathBuf {
 const SETTINGS: &str = "gateway.json";
 const ROOTS: &str = "roots.pem";
 const TOKEN: &str = "token";
-const HEADING: &str =
-    "# Made by `regauthctl setup --gateway`, which rewrites it; `regauthctl setup --gateway --undo` removes it.\n";
-
-/// Variables with the proxy's URL. Those of a client come before its files.
-const PROXY_VARIABLES: [&str; 5] = [
-    "HTTPS_PROXY",
-    "https_proxy",
-    "CARGO_HTTP_PROXY",
-    "PIP_PROXY",
-    "npm_config_https_proxy",
-];
-/// Variables with the roots of registries, and of the gateway itself.
-const ROOT_VARIABLES: [&str; 11] = [
-    "SSL_CERT_FILE",
-    "CURL_CA_BUNDLE",
-    "REQUESTS_CA_BUNDLE",
-    "PIP_CERT",
-    "GIT_SSL_CAINFO",
-    "GIT_PROXY_SSL_CAINFO",
-    "CARGO_HTTP_CAINFO",
-    "CARGO_HTTP_PROXY_CAINFO",
-    "AWS_CA_BUNDLE",
-    "NODE_EXTRA_CA_CERTS",
-    "npm_config_cafile",
-];
-const SWITCHES: [(&str, &str); 2] = [("NODE_USE_ENV_PROXY", "1"), ("CARGO_NET_GIT_FETCH_WITH_CLI", "true")];
 const NOTES: [&str; 3] = [
     "each new shell reads the token; after a new one, start a new shell",
     "Java (Maven, Gradle), wget and cargo before 1.90 cannot speak TLS to a proxy; give them a regauthd of their own, see \
      docs/gateway.md",
     "the roots are copied: repeat the command when the gateway gets a registry on another host",
 ];
-
-#[cfg(test)]
-mod tests {
-    use std::process::Command;
-
-    use super::*;
-
-    fn gateway(token: TokenOrigin) -> NewGateway {
-        NewGateway {
-            url: "https://gateway.example:9443".parse().unwrap(),
-            roots: Vec::new(),
-            token,
-            secret: None,
-        }
-    }
-
-    fn run(script: &str, variables: &[(&str, &str)]) -> String {
-        let line =
-            format!("{script}printf '%s|%s|%s' \"$HTTPS_PROXY\" \"$CARGO_HTTP_PROXY\" \"$CARGO_HTTP_PROXY_CAINFO\"");
-        let mut sh = Command::new("sh");
-        sh.env_clear()
-            .env("PATH", "/usr/bin:/bin")
-            .envs(variables.iter().copied());
-        String::from_utf8(sh.arg("-c").arg(line).output().unwrap().stdout).unwrap()
-    }
-
-    #[test]
-    fn a_shell_reads_the_token_from_its_place() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("it's the token");
-        fs::write(&file, "abc.def-_\n").unwrap();
-        let url = "https://regauth:abc.def-_@gateway.example:9443";
-        let roots = Path::new("/roots of it.pem");
-        let of_file = script(Shell::Sh, &gateway(TokenOrigin::File(file.clone())), roots);
-        assert!(!of_file.contains("abc"), "{of_file}");
-        assert_eq!(run(&of_file, &[]), format!("{url}|{url}|/roots of it.pem"));
-        let of_variable = script(Shell::Sh, &gateway(TokenOrigin::Variable("JOB".to_owned())), roots);
-        assert_eq!(
-            run(&of_variable, &[("JOB", "abc.def-_")]),
-            format!("{url}|{url}|/roots of it.pem")
-        );
-        // Without a token the gateway says what is missing.
-        fs::remove_file(&file).unwrap();
-        let url = "https://regauth:@gateway.example:9443";
-        assert_eq!(run(&of_file, &[]), format!("{url}|{url}|/roots of it.pem"));
-        assert_eq!(run(&of_variable, &[]), format!("{url}|{url}|/roots of it.pem"));
-    }
-
-    #[test]
-    fn fish_gets_its_own_syntax() {
-        let of_file = script(
-            Shell::Fish,
-            &gateway(TokenOrigin::File("/it's".into())),
-            Path::new("/r"),
-        );
-        let line = "set -gx HTTPS_PROXY https://regauth:(cat '/it\\'s' 2>/dev/null; or echo)@gateway.example:9443;\n";
-        assert!(of_file.contains(line), "{of_file}");
-    }
-
-    #[test]
-    fn curl_gets_the_root_of_the_proxy_quoted() {
-        assert_eq!(curl_line(Path::new("/a \"b\"")), "proxy-cacert = \"/a \\\"b\\\"\"");
-    }
-}

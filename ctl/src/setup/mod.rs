@@ -26,6 +26,7 @@ mod toml;
 mod yaml;
 
 mod record;
+mod refresh;
 mod secrets;
 
 use std::io;
@@ -36,13 +37,13 @@ use regauth_shared::{ErrorBody, ErrorKind};
 use secrecy::zeroize::Zeroizing;
 use serde::Serialize;
 
-use crate::client::Client;
 use crate::company::{CompanySetting, without_repetitions};
 use crate::daemon_info::DaemonInfo;
 use crate::text_file::TextFile;
 use crate::{diff, error, text_file};
 use clients::{FileSettings, ToolSettings};
 use record::{FileRecord, SetupRecord};
+pub(crate) use refresh::refresh;
 pub(crate) use target::SetupTarget;
 pub(crate) use tool::{Tool, parser};
 
@@ -284,26 +285,6 @@ fn masked_diff(file: &TextFile, after: Option<&str>) -> String {
     diff::unified(&file.path, before.as_deref(), after.as_deref())
 }
 
-/// Updates every tool that is set up to the daemon's current registries, and returns one line for each changed file.
-/// A failure becomes a line too, because the command that changed the registries has succeeded.
-pub(crate) fn refresh(folders: &Folders, client: &Client) -> String {
-    let records = SetupRecord::all_of_daemon(folders);
-    if records.is_empty() {
-        return String::new();
-    }
-    let info = match DaemonInfo::fetch(client, folders) {
-        Ok(info) => info,
-        Err(error) => return refresh_failure("the tools that are set up", &error),
-    };
-    records
-        .iter()
-        .map(|record| match refresh_one(record, &info, folders) {
-            Ok(outcome) => refresh_report(&outcome),
-            Err(error) => refresh_failure(record.tool.name(), &error),
-        })
-        .collect()
-}
-
 /// Every setup: its tool and target.
 pub(crate) fn recorded(folders: &Folders) -> Vec<(Tool, SetupTarget)> {
     let records = SetupRecord::all(folders).into_iter();
@@ -389,20 +370,4 @@ pub(crate) fn replaced(folders: &Folders, info: &DaemonInfo) -> Vec<(&'static st
         .into_iter()
         .flat_map(of_record)
         .collect()
-}
-
-fn refresh_one(record: &SetupRecord, info: &DaemonInfo, folders: &Folders) -> Result<SetupOutcome, ErrorBody> {
-    if !record.target.exists() {
-        return Err(error::failed("the project's folder does not exist any more"));
-    }
-    SetupPlan::set_up(record.tool, &record.target, info, folders)?.carry_out(folders)
-}
-
-fn refresh_report(outcome: &SetupOutcome) -> String {
-    let line = |changed: &FileDiff| format!("Updated the setup of {}: {}\n", outcome.tool, changed.file);
-    outcome.files.iter().map(line).collect()
-}
-
-fn refresh_failure(subject: &str, error: &ErrorBody) -> String {
-    format!("note: the setup of {subject} could not be updated: {}\n", error.message)
 }
