@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn fish_gets_its_own_syntax() {
-        let of_file = script(
+        let of_file = environment(
             Shell::Fish,
             &gateway(TokenOrigin::File("/it's".into())),
             Path::new("/r"),
