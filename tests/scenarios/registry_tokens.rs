@@ -113,7 +113,9 @@ fn a_replica_takes_the_token_for_an_object_that_another_one_has_given_out() {
     let replicas = [(); 2].map(|()| Daemon::builder().config(&config).start());
     let (server, alone) = (lfs_server(), Daemon::start());
     let [one, two] = &replicas;
-    [one, two, &alone].map(|daemon| add(daemon, &server, "git"));
+    for daemon in [one, two, &alone] {
+        add(daemon, &server, "git");
+    }
     let token = sealed_token(one, &server);
     let fetch = |daemon: &Daemon| {
         let curl = Curl::new().behind(daemon).header(&format!("{SEALED}: {token}"));
