@@ -202,7 +202,7 @@ impl Round {
             Some(Environment::Grant(variables)) => {
                 let mut shell = exec::command("sh", &home);
                 shell.args(["-c", &format!("{}\n{script}", client.of_grant)]);
-                shell.envs(variables.iter().map(|(name, value)| (name, value)));
+                shell.envs(variables);
                 shell
             }
             None => {

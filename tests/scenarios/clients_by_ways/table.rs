@@ -182,7 +182,6 @@ END"#,
         upload: "hg -R gift push --noninteractive --force $HG",
         of_grant: "printf '[http_proxy]\\nalways = True\\nhost = %s\\n[web]\\ncacerts = %s\\n' $HTTPS_PROXY $SSL_CERT_FILE >.hgrc",
         ways: FILES_ONLY,
-        ..CLIENT
     },
 ];
 
