@@ -81,6 +81,7 @@ mod packaging;
 mod path_readings;
 mod process_isolation;
 #[cfg(target_os = "linux")]
+mod presence;
 mod programs;
 mod proxy_password;
 mod read_ahead;
