@@ -206,9 +206,12 @@ impl Client {
             .map_err(|error| error::failed(format!("the request has no JSON form: {error}")))?;
         let line = Zeroizing::new(line + "\n");
         let (mut connection, daemon) = self.open()?;
-        let _waiting = match self.will_ask(&daemon, request) {
-            true => Waiting::for_confirmation(self.is_at_terminal),
-            false => Waiting::for_answer(request),
+        let _waiting = match request {
+            _ if self.will_ask(&daemon, request) => Waiting::for_confirmation(self.is_at_terminal),
+            Request::RemoveRegistry(_) if daemon.asks && self.is_guarded => {
+                Waiting::for_answer_or_confirmation(request, self.is_at_terminal)
+            }
+            _ => Waiting::for_answer(request),
         };
         connection.write_line(&line)?;
         let answer = self.wait_for_answer(&mut connection)?;

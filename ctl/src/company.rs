@@ -209,7 +209,7 @@ fn no_proxy(current: impl Fn(&str) -> Option<String>) -> Vec<String> {
 }
 
 /// Scheme, host and port of a proxy, without user, password and path. A missing scheme is http, as for all clients.
-fn without_login(url: &str) -> String {
+pub(crate) fn without_login(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let origin = authority.rsplit_once('@').map_or(authority, |(_, origin)| origin);

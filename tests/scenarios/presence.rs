@@ -34,6 +34,8 @@ fn polkits_rules_decide_for_a_served_user() {
         .says("your session has no authentication agent of polkit")
         .says("run it in a terminal");
     assert!(!case.show().contains("/more/"));
+    case.exits(ME, &["remove-registry", "corp"], exit_code::REFUSED)
+        .says("removes a registry that root has defined only if a person confirms");
     // Root needs no polkit, an open request neither, and a stranger does not come as far.
     case.exits(ROOT, &["add-scope", "corp", &scope], exit_code::DONE);
     case.exits(ME, &["deny", "corp"], exit_code::DONE);

@@ -26,6 +26,14 @@ impl Waiting {
         }
     }
 
+    /// Starts before a request that polkit asks about only sometimes: the daemon knows when.
+    pub(super) fn for_answer_or_confirmation(request: &Request, is_at_terminal: bool) -> Self {
+        match is_at_terminal.then(TextAgent::start).flatten() {
+            Some(agent) => Self::Agent { _agent: agent },
+            None => Self::for_answer(request),
+        }
+    }
+
     /// Starts before any other request.
     pub(super) fn for_answer(request: &Request) -> Self {
         Self::spinner(waited_for(request))

@@ -43,7 +43,7 @@ pub(crate) async fn require(controller: &Controller, peer: &Peer, request: &Requ
     if is_present(controller, peer) {
         return Ok(Presence::Person);
     }
-    let Some(guarded) = request.guarded() else {
+    let Some(guarded) = request.guarded().or(removal(controller, request).await?) else {
         return Ok(Presence::Unknown);
     };
     let is_guarded = controller.proxy.served.is_guarded();
@@ -73,6 +73,19 @@ pub(crate) async fn require(controller: &Controller, peer: &Peer, request: &Requ
         }
         Err(reason) => Err(refused(guarded, (!is_guarded).then_some(mode), &reason)),
     }
+}
+
+/// A removal is open, except that of a name that root has defined.
+async fn removal(controller: &Controller, request: &Request) -> Result<Option<Guarded>, ErrorBody> {
+    let Request::RemoveRegistry(request) = request else {
+        return Ok(None);
+    };
+    let is_of_root = controller.is_name_of_root(&request.name).await?;
+    Ok(is_of_root.then_some(Guarded {
+        action: Action::Manage,
+        does: "removes a registry that root has defined",
+        asks: Asks::GuardedOnly,
+    }))
 }
 
 /// True if polkit asks about guarded requests of this client, as far as that can be said before.
