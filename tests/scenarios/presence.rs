@@ -7,8 +7,8 @@ use regauth_tests::certificates::Authority;
 use regauth_tests::exec::Output;
 use regauth_tests::machine::{ME, Machine, Mode, OTHER, ROOT};
 use regauth_tests::mock_server::MockServer;
-use regauth_tests::poll;
 use regauth_tests::polkit::{PASSWORD, Polkit};
+use regauth_tests::poll;
 use regauth_tests::terminal::Terminal;
 
 const TOKEN: &str = "t0ken-that-a-person-guards";
@@ -88,7 +88,10 @@ fn a_question_that_nobody_answers_delays_no_other_verb_and_ends_with_the_program
     terminal.type_line("\u{3}");
     terminal.finish();
     poll::wait_for("the end of the question", || {
-        case.machine.log().contains("the program that asked has gone").then_some(())
+        case.machine
+            .log()
+            .contains("the program that asked has gone")
+            .then_some(())
     });
     let grants = case.machine.ctl(ME, &["grants", "--json"]);
     assert_eq!(grants.succeeds().stdout.trim(), r#"{"grants":[]}"#);
@@ -109,7 +112,8 @@ fn a_users_own_daemon_asks_as_its_configuration_says_and_a_program_cannot_weaken
     // Where polkit cannot ask, the token permits what widens.
     let scope = case.registry.url("/more/");
     let add = ["add-scope", "corp", &scope];
-    case.exits(ME, &add, exit_code::REFUSED).says("so it needs that token again");
+    case.exits(ME, &add, exit_code::REFUSED)
+        .says("so it needs that token again");
     let with_token = [&add[..], &["--token-stdin"]].concat();
     case.machine.ctl_with_input(ME, &with_token, TOKEN).succeeds();
 
