@@ -1,7 +1,7 @@
 //! Confirmation of a request by a person, whom polkit asks.
 //!
-//! polkit first decides without a question: a rule may permit or forbid the request. Otherwise it asks, until a deadline, for as long as
-//! the client is there, and while the daemon runs. No lock is held meanwhile.
+//! polkit first decides without a question: a rule may permit or forbid the request. Otherwise it asks until a deadline, while
+//! the client and the daemon run. No lock is held meanwhile.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use regauth_shared::Request;
 use regauth_shared::presence::Action;
+use tokio::sync::Semaphore;
 
 use crate::config::PresenceMode;
 use crate::control::controller::Controller;
@@ -27,6 +28,8 @@ use crate::control::presence::{
 pub(crate) struct Confirmation {
     mode: ArcSwap<PresenceMode>,
     prompts: Prompts,
+    /// Connections to the bus, which has few for each user.
+    places: Semaphore,
 }
 
 impl Confirmation {
@@ -35,6 +38,7 @@ impl Confirmation {
         Self {
             mode: ArcSwap::from_pointee(mode),
             prompts: Prompts::default(),
+            places: Semaphore::new(MAX_CONNECTIONS),
         }
     }
 
@@ -183,8 +187,12 @@ impl Confirmation {
             prompts: &self.prompts,
             time_limit: TIME_LIMIT,
         };
+        let asked = async {
+            let _place = self.places.acquire().await.map_err(|_| NotConfirmed::Gone)?;
+            asking.ask(process, action, question.as_ref()).await
+        };
         let asked = tokio::select! {
-            asked = asking.ask(process, action, question.as_ref()) => asked,
+            asked = asked => asked,
             () = controller.proxy.drain.cancelled() => Err(NotConfirmed::Gone),
         };
         match &asked {
@@ -260,6 +268,7 @@ impl Asking<'_> {
     }
 }
 
+const MAX_CONNECTIONS: usize = 16;
 /// Longest time that a person has for the answer.
 #[cfg(target_os = "linux")]
 const TIME_LIMIT: Duration = Duration::from_secs(120);
