@@ -500,7 +500,11 @@ fn listening_beyond_loopback_requires_grants_for_all_clients() {
             assert_eq!(answer.status, status, "{address}: {}", answer.body());
         }
     }
-    network.enter(|| assert_connections_are_limited(&format!("203.0.113.1:{port}")));
+    let address = format!("203.0.113.1:{port}");
+    network.enter(|| {
+        assert_bearers_share_no_places(&address, token, &registry.url("/"));
+        assert_connections_are_limited(&address);
+    });
     let status = daemon.ctl(&["status"]).succeeds().json;
     assert_eq!(status["clients"], "grants");
     assert!(status["problems"].is_null(), "{status}");
@@ -556,6 +560,25 @@ fn a_client_that_waits_for_the_challenge_gets_through_over_plain_http() {
             "authenticated, but a grant does not lead to loopback"
         );
     }
+}
+
+/// Asserts that plain connections of a grant's bearer take no places of those who have shown nothing yet.
+fn assert_bearers_share_no_places(address: &str, token: &str, page: &str) {
+    let login = STANDARD.encode(format!("regauth:{token}"));
+    let host = page.split('/').nth(2).unwrap();
+    let head = format!("GET {page} HTTP/1.1\r\nHost: {host}\r\nProxy-Authorization: Basic {login}\r\n\r\n");
+    let connections: Vec<TcpStream> = (0..80)
+        .map(|number| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            stream.write_all(head.as_bytes()).unwrap();
+            let mut status = [0; 12];
+            stream.read_exact(&mut status).unwrap();
+            assert_eq!(&status, b"HTTP/1.1 200", "connection {number}");
+            stream
+        })
+        .collect();
+    drop(connections);
 }
 
 /// Asserts that another machine without a grant gets few connections, and 503 beyond them.

@@ -43,6 +43,13 @@ fn notes(answer: &Ctl) -> String {
     answer.json["notes"].to_string()
 }
 
+/// Client with a grant for the registry.
+fn bearer(daemon: &Daemon) -> Curl {
+    let granted = daemon.ctl(&["grant", "--registry", "corp"]).succeeds().json;
+    let proxy = granted["proxy"].as_str().unwrap();
+    Curl::new().proxy(proxy).trusts(&daemon.bundle())
+}
+
 /// Program that prints the token in its file `token`, and counts its runs.
 struct Source {
     folder: TempDir,
@@ -122,10 +129,7 @@ fn the_bearer_of_a_read_only_grant_cannot_switch_a_registry_off() {
         server.answer_everybody("/", front_page, &[("location", "/sign_in")], "");
         server.answer("/mine/", 200, &[], "");
         add(&daemon, &server, &["--no-verify"]).succeeds();
-        let granted = daemon.ctl(&["grant", "--registry", "corp"]).succeeds().json;
-        let bearer = Curl::new()
-            .proxy(granted["proxy"].as_str().unwrap())
-            .trusts(&daemon.bundle());
+        let bearer = bearer(&daemon);
         for number in 0..6 {
             let denied = bearer.get(&server.url(&format!("/private/{number}")));
             assert!(matches!(denied.status, 401 | 403), "{}", denied.status);
@@ -141,21 +145,29 @@ fn the_bearer_of_a_read_only_grant_cannot_switch_a_registry_off() {
 
 #[test]
 fn a_path_that_was_accepted_outweighs_a_probe_that_is_refused() {
-    let (server, daemon) = (PathServer::start(TOKEN), Daemon::start());
-    // As at a feed that lists nothing to its readers.
-    server
-        .answer("/simple/", 401, &[], "")
-        .answer("/simple/anchor/", 200, &[], "anchor");
-    let location = ["--scope", &server.url("/"), "--kind", "pypi", "--no-verify"];
-    daemon
-        .try_add("corp", &location, &Scheme::bearer(), &server.ca(), TOKEN)
-        .succeeds();
-    assert_eq!(status(&daemon, &server, "/simple/anchor/"), 200);
-    for package in ["numpy", "pandas", "requests", "rich"] {
-        assert_eq!(status(&daemon, &server, &format!("/simple/{package}/")), 401);
+    for clients in ["same-user", "grants"] {
+        let server = PathServer::start(TOKEN);
+        let daemon = Daemon::builder().config(&format!("clients = \"{clients}\"\n")).start();
+        // As at a feed that lists nothing to its readers.
+        server
+            .answer("/simple/", 401, &[], "")
+            .answer("/simple/anchor/", 200, &[], "anchor");
+        let location = ["--scope", &server.url("/"), "--kind", "pypi", "--no-verify"];
+        daemon
+            .try_add("corp", &location, &Scheme::bearer(), &server.ca(), TOKEN)
+            .succeeds();
+        let client = match clients {
+            "grants" => bearer(&daemon),
+            _ => Curl::new().behind(&daemon),
+        };
+        let status = |path: &str| client.get(&server.url(path)).status;
+        assert_eq!(status("/simple/anchor/"), 200);
+        for package in ["numpy", "pandas", "requests", "rich"] {
+            assert_eq!(status(&format!("/simple/{package}/")), 401, "{clients}");
+        }
+        assert_eq!(status("/simple/anchor/"), 200, "{clients}");
+        assert_eq!(state(&daemon), "ready");
     }
-    assert_eq!(status(&daemon, &server, "/simple/anchor/"), 200);
-    assert_eq!(state(&daemon), "ready");
 }
 
 #[test]
@@ -249,18 +261,31 @@ fn bearers_cannot_switch_off_a_registry_whose_token_was_never_accepted() {
     server.answer_everybody("/", 500, &[], "");
     server.answer("/mine/", 200, &[], "");
     add(&daemon, &server, &["--no-verify"]).succeeds();
-    let bearer = || {
-        let granted = daemon.ctl(&["grant", "--registry", "corp"]).succeeds().json;
-        Curl::new()
-            .proxy(granted["proxy"].as_str().unwrap())
-            .trusts(&daemon.bundle())
-    };
-    let (first, second) = (bearer(), bearer());
+    let (first, second) = (bearer(&daemon), bearer(&daemon));
     for number in 0..6 {
         let denied = first.get(&server.url(&format!("/private/{number}")));
         assert!(matches!(denied.status, 401 | 403), "{}", denied.status);
     }
     assert_eq!(second.get(&server.url("/mine/a")).status, 200);
+    assert_eq!(state(&daemon), "ready");
+}
+
+/// The daemon asks again for a page that a client has read. A bearer may choose that page, and then close it.
+#[test]
+fn a_page_that_a_bearer_chose_and_closed_says_nothing_against_the_token() {
+    let server = PathServer::start(TOKEN);
+    let daemon = Daemon::builder().config("clients = \"grants\"\n").start();
+    server.answer_everybody("/", 500, &[], "");
+    server.answer("/theirs/", 200, &[], "");
+    server.answer("/mine/", 200, &[], "");
+    add(&daemon, &server, &["--no-verify"]).succeeds();
+    let (attacker, other) = (bearer(&daemon), bearer(&daemon));
+    assert_eq!(attacker.get(&server.url("/mine/a")).status, 200);
+    server.answer("/mine/", 403, &[], "");
+    for number in 0..6 {
+        assert_eq!(attacker.get(&server.url(&format!("/mine/{number}"))).status, 403);
+        assert_eq!(other.get(&server.url("/theirs/a")).status, 200, "request {number}");
+    }
     assert_eq!(state(&daemon), "ready");
 }
 

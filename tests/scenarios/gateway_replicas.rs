@@ -1,7 +1,7 @@
 //! Several gateways behind a real load balancer: they share an authority and nothing else, and jobs notice no restart.
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -324,6 +324,16 @@ fn readiness_ends_before_the_listener_and_health_does_not() {
         ["/healthz", "/readyz", "/metrics", "/"].map(status_of),
         [200, 200, 200, 404]
     );
+    // More connections than the endpoint has places, none of which ever completes its request.
+    let slow: Vec<TcpStream> = (0..40)
+        .map(|_| {
+            let mut stream = TcpStream::connect(("127.0.0.1", health)).unwrap();
+            stream.write_all(b"GET /metrics HTTP/1.1\r\n").unwrap();
+            stream
+        })
+        .collect();
+    assert_eq!(["/healthz", "/readyz", "/metrics"].map(status_of), [200; 3]);
+    drop(slow);
     let proxy = gateway.grant(&[]);
     gateway.daemon.signal(Signal::TERM);
     poll::wait_for("readiness to end", || (status_of("/readyz") == 503).then_some(()));

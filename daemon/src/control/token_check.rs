@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::control::controller::Controller;
 use crate::control::probe::{probe_token, status_of};
 use crate::credential::Generation;
-use crate::credential::circuit_breaker::{CircuitBreaker, Verdict};
+use crate::credential::circuit_breaker::{CircuitBreaker, Sample, Verdict};
 use crate::policy::Denial;
 use crate::proxy::routes::RegistryRoute;
 use crate::proxy::state::TokenCheck;
@@ -100,13 +100,8 @@ pub(super) async fn sample_status(
     drop(generation);
     let status = match with_token {
         Some(status) if is_served(status) => status,
-        Some(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST) => {
-            return SampleStatus::Denied(Denial::Clear);
-        }
-        Some(status) if status.is_redirection() || status == StatusCode::NOT_FOUND => {
-            return SampleStatus::Denied(Denial::Vague);
-        }
-        _ => return SampleStatus::Silent,
+        Some(status) => return refused_status(breaker, &sample, status),
+        None => return SampleStatus::Silent,
     };
     if sample.is_private {
         return SampleStatus::Accepted;
@@ -124,6 +119,21 @@ pub(super) async fn sample_status(
         }
         None => SampleStatus::Silent,
     }
+}
+
+/// Meaning of a status other than success for a URL that the registry has served before.
+fn refused_status(breaker: &CircuitBreaker, sample: &Sample, status: StatusCode) -> SampleStatus {
+    let denial = match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => Denial::Clear,
+        status if status.is_redirection() || status == StatusCode::NOT_FOUND => Denial::Vague,
+        _ => return SampleStatus::Silent,
+    };
+    if sample.is_of_bearer {
+        // The bearer may have deleted or closed the page. The next page that a bearer reads takes its place.
+        breaker.forget_sample();
+        return SampleStatus::Silent;
+    }
+    SampleStatus::Denied(denial)
 }
 
 fn is_served(status: StatusCode) -> bool {

@@ -20,11 +20,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use regauth_shared::request::MetricsFormat;
 use regauth_shared::response::Problem;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::metrics;
+use super::places::{Place, Places};
 use crate::control::controller::Controller;
 use crate::host::Origin;
 use crate::proxy::downstream::accept::Liveness;
@@ -119,16 +119,13 @@ async fn listen(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
 
 async fn accept(controller: &Arc<Controller>, listener: &TcpListener, end: &CancellationToken) {
     let tasks = TaskTracker::new();
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Places::new(MAX_CONNECTIONS);
     loop {
-        let Ok((stream, _)) = listener.accept().await else {
+        let Ok((stream, peer)) = listener.accept().await else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        // A connection beyond the limit is closed at once.
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            continue;
-        };
+        let place = places.take(peer.ip());
         // A scraper that does not read must not keep its place.
         #[cfg(target_os = "linux")]
         let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(UNREAD_TIMEOUT));
@@ -136,15 +133,20 @@ async fn accept(controller: &Arc<Controller>, listener: &TcpListener, end: &Canc
         tasks.spawn(async move {
             tokio::select! {
                 () = end.cancelled() => {}
-                () = answer_requests(&controller, stream) => {}
+                () = place.lost() => tracing::debug!("cut a connection to the metrics: too many are open"),
+                () = answer_requests(&controller, &place, stream) => {}
             }
-            drop(place);
         });
+        // A request that came with its connection is answered before many more connections can take the place.
+        tokio::task::yield_now().await;
     }
 }
 
-async fn answer_requests(controller: &Controller, stream: TcpStream) {
-    let service = service_fn(|request| async move { Ok::<_, Infallible>(answer(controller, &request).await) });
+async fn answer_requests(controller: &Controller, place: &Place, stream: TcpStream) {
+    let service = service_fn(|request| async move {
+        place.note_request();
+        Ok::<_, Infallible>(answer(controller, &request).await)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
@@ -233,7 +235,7 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 /// Longest wait for the workers. Kubernetes waits for one second unless it is told otherwise.
 const HEALTH_TIMEOUT: Duration = Duration::from_millis(800);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Scrapers at a time.
+/// Connections at a time.
 const MAX_CONNECTIONS: usize = 16;
 const MAX_HEAD: usize = 16 * 1024;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);

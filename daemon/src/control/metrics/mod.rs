@@ -6,6 +6,7 @@
 
 mod endpoint;
 mod exposition;
+mod places;
 
 pub(crate) use self::endpoint::{MetricsEndpoint, serve};
 

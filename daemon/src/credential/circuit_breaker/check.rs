@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use http::Uri;
 use tokio::time::Instant;
 
 use crate::policy::Denial;
@@ -19,15 +18,6 @@ pub(super) struct Check {
     /// Time from which a vague denial causes another check.
     vague_at: Instant,
     vague_pause: Duration,
-}
-
-/// URL of a request that the registry has accepted with the generation.
-#[derive(Clone, Debug)]
-pub(crate) struct Sample {
-    /// The URL, in absolute form.
-    pub(crate) uri: Uri,
-    /// True if the registry is known to refuse the URL without the token.
-    pub(crate) is_private: bool,
 }
 
 /// Result of a check of the token.

@@ -1,3 +1,4 @@
+use super::trials::TRIALS;
 use super::*;
 
 use Admission::{Allowed, Rejected, Retired, Trial};
@@ -142,7 +143,8 @@ async fn a_lost_check_keeps_no_request() {
 #[tokio::test(start_paused = true)]
 async fn a_page_that_everybody_gets_proves_no_acceptance() {
     let breaker = accepted();
-    breaker.offer_sample(Uri::from_static("https://corp.example/public"));
+    let page = http::Uri::from_static("https://corp.example/public");
+    breaker.offer_sample(Sample::new(page, false));
     assert!(!breaker.wants_sample());
     breaker.discard_sample();
     assert!(breaker.wants_sample() && !breaker.was_accepted());

@@ -5,7 +5,7 @@
 //! that [the kernel names](crate::proxy::downstream::peer) decides.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine;
@@ -29,7 +29,9 @@ use crate::workload::is_token;
 /// Connection that is counted and has not authenticated yet.
 #[derive(Clone, Debug)]
 pub(crate) struct UnauthenticatedClient {
-    permit: Arc<Permit>,
+    principal: Principal,
+    /// `None` once the bearer of a grant has taken over the connection: then the bearer's permit counts it.
+    permit: Arc<Mutex<Option<Arc<Permit>>>>,
     caller: Arc<Caller>,
 }
 
@@ -52,15 +54,22 @@ impl UnauthenticatedClient {
             None => state.peers.resolve_socket(client, server),
         };
         let principal = Principal::of(peer, &state.served);
-        let permit = state.limits.acquire(principal).ok_or(ProxyError::Busy)?;
+        let permit = state.limits.acquire(principal.clone()).ok_or(ProxyError::Busy)?;
         let caller = Arc::new(peer.caller(inode));
         if let Some(inode) = inode {
             state.programs.find(inode, &caller);
         }
         Ok(Self {
-            permit: Arc::new(permit),
+            principal,
+            permit: Arc::new(Mutex::new(Some(Arc::new(permit)))),
             caller,
         })
+    }
+
+    /// Returns the permit, so that clients behind one address share no places once they have authenticated. A later request
+    /// of the peer on the same connection takes one again.
+    pub(crate) fn release(&self) {
+        *self.permit.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// The connection's other end, for events.
@@ -106,7 +115,7 @@ impl UnauthenticatedClient {
             }
             None => return Err(ProxyError::GrantRequired),
         };
-        state.refusal_pace.forget(self.permit.principal());
+        state.refusal_pace.forget(&self.principal);
         let permit = state.limits.acquire(principal);
         Ok(Client {
             bearer: Some(bearer),
@@ -121,21 +130,30 @@ impl UnauthenticatedClient {
             tracing::debug!(reason = rejection.as_str(), "rejected the token of a workload");
         }
         if matches!(error, ProxyError::GrantRequired | ProxyError::IdentityRejected(_)) {
-            let delay = state.refusal_pace.note(self.permit.principal());
+            let delay = state.refusal_pace.note(&self.principal);
             tokio::time::sleep(delay).await;
         }
     }
 
     fn authenticate_by_peer(&self, state: &ProxyState) -> Result<Client, ProxyError> {
-        let is_served = matches!(self.permit.principal(), Principal::Owner | Principal::Served(_));
+        let is_served = matches!(self.principal, Principal::Owner | Principal::Served(_));
         if state.clients != Clients::SameUser || !is_served {
             return Err(ProxyError::GrantRequired);
         }
         Ok(Client {
             bearer: None,
-            permit: Arc::clone(&self.permit),
+            permit: self.permit(state)?,
             caller: Arc::clone(&self.caller),
         })
+    }
+
+    fn permit(&self, state: &ProxyState) -> Result<Arc<Permit>, ProxyError> {
+        let mut permit = self.permit.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(permit) = &*permit {
+            return Ok(Arc::clone(permit));
+        }
+        let acquired = state.limits.acquire(self.principal.clone()).ok_or(ProxyError::Busy)?;
+        Ok(Arc::clone(permit.insert(Arc::new(acquired))))
     }
 }
 
@@ -253,8 +271,7 @@ impl Client {
         }
     }
 
-    /// True if the client needs no grant, or if the daemon serves nobody else than bearers of grants. What other
-    /// bearers see at a registry decides nothing for the rest.
+    /// True if the client needs no grant, or if the daemon serves nobody else than bearers of grants.
     pub(crate) fn acts_for_owner(&self, state: &ProxyState) -> bool {
         self.bearer.is_none() || state.clients != Clients::SameUser
     }

@@ -47,8 +47,9 @@ impl Principal {
     }
 }
 
-/// Groups the IPv6 addresses of one network: one machine has all of them (RFC 4291, section 2.5.4).
-fn network(address: IpAddr) -> IpAddr {
+/// First address of an IPv6 address's network: one machine has all of them (RFC 4291, section 2.5.4). An IPv4 address is
+/// itself.
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6((address.to_bits() & !u128::from(u64::MAX)).into()),
         v4 @ IpAddr::V4(_) => v4,

@@ -111,21 +111,12 @@ async fn respond(
 
 async fn handle(
     worker: &Worker,
-    client: &UnauthenticatedClient,
+    unauthenticated: &UnauthenticatedClient,
     last_client: &watch::Sender<Option<Client>>,
     request: Request<Incoming>,
     recording: &mut Recording,
 ) -> Result<Response<ResponseBody>, ProxyError> {
-    // At each request: a proxy in front of us may mix the requests of several clients on one connection.
-    let authorization = request.headers().get_all(PROXY_AUTHORIZATION).iter();
-    let authenticated = client.authenticate(&worker.state, authorization.map(HeaderValue::as_bytes));
-    let client = match authenticated.await {
-        Ok(client) => client,
-        Err(error) => {
-            client.slow_down(&worker.state, &error).await;
-            return Err(error);
-        }
-    };
+    let client = authenticate(worker, unauthenticated, &request).await?;
     recording.note_client(&client);
     last_client.send_replace(Some(client.clone()));
     if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
@@ -167,6 +158,29 @@ async fn handle(
     )
     .await;
     response.inspect_err(|error| worker.state.failures.host_failed(&origin, error))
+}
+
+/// Authenticates one request: a proxy in front of us may mix the requests of several clients on one connection.
+async fn authenticate(
+    worker: &Worker,
+    unauthenticated: &UnauthenticatedClient,
+    request: &Request<Incoming>,
+) -> Result<Client, ProxyError> {
+    let authorization = request.headers().get_all(PROXY_AUTHORIZATION).iter();
+    let authenticated = unauthenticated.authenticate(&worker.state, authorization.map(HeaderValue::as_bytes));
+    match authenticated.await {
+        Ok(client) => {
+            if client.bears_grant() {
+                // From here on, only the permit of the bearer counts, as after a CONNECT.
+                unauthenticated.release();
+            }
+            Ok(client)
+        }
+        Err(error) => {
+            unauthenticated.slow_down(&worker.state, &error).await;
+            Err(error)
+        }
+    }
 }
 
 /// Target of a request in absolute form (RFC 9112, section 3.2.2), which overrides Host. A browser that opens our own

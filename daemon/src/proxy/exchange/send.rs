@@ -13,6 +13,7 @@ use http_body::Body as _;
 use http_body_util::{Either, Full};
 use hyper::ext::ReasonPhrase;
 
+use crate::credential::circuit_breaker::Sample;
 use crate::credential::{Lease, Unavailable};
 use crate::policy::{Answer, Operation};
 use crate::proxy::downstream::authenticate::Client;
@@ -263,14 +264,16 @@ pub(super) async fn lease(registry: &RegistryRoute) -> Result<Lease, ProxyError>
 }
 
 /// The URL of a request, if it could show later whether the registry still accepts the generation: the URL of a page, not
-/// a signed or a computed one. A bearer of a grant chooses none for others.
-fn sample(worker: &Worker, client: &Client, lease: &Lease, request: &Request<RequestBody>) -> Option<Uri> {
-    if !lease.generation().breaker.wants_sample() || request.method() != Method::GET {
-        return None;
-    }
-    let is_page = |query: Option<&str>| query.is_none_or(|query| query.starts_with("service=git-"));
-    let suits = is_page(request.uri().query()) && client.acts_for_owner(&worker.state);
-    suits.then(|| request.uri().clone())
+/// a signed or a computed one. The bearer of a grant chooses none for the daemon's user. Where all clients are bearers, a
+/// page that one of them chose can only speak for the token.
+fn sample(worker: &Worker, client: &Client, lease: &Lease, request: &Request<RequestBody>) -> Option<Sample> {
+    let is_wanted = lease.generation().breaker.wants_sample();
+    let suits = is_wanted && is_page(request.method(), request.uri()) && client.acts_for_owner(&worker.state);
+    suits.then(|| Sample::new(request.uri().clone(), client.bears_grant()))
+}
+
+fn is_page(method: &Method, uri: &Uri) -> bool {
+    method == Method::GET && uri.query().is_none_or(|query| query.starts_with("service=git-"))
 }
 
 /// Reports the registry's answer to its usage counters and the circuit breaker. Returns a denial for review.
@@ -279,7 +282,7 @@ fn record_outcome(
     registry: &Arc<RegistryRoute>,
     lease: &Lease,
     response: &Response<ResponseBody>,
-    sample: Option<Uri>,
+    sample: Option<Sample>,
 ) -> Option<Denied> {
     let status = response.status();
     failure_log::registry_recovered(registry, registry.usage.note(status.as_u16()));
@@ -289,8 +292,8 @@ fn record_outcome(
             if breaker.record_acceptance() {
                 worker.state.token_checks.request(registry, breaker);
             }
-            if let Some(uri) = sample {
-                breaker.offer_sample(uri);
+            if let Some(sample) = sample {
+                breaker.offer_sample(sample);
             }
             None
         }
@@ -299,5 +302,26 @@ fn record_outcome(
             None
         }
         Answer::Denied(denial) => Some(Denied::new(denial, lease)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_page_is_a_sample() {
+        for (method, uri, fits) in [
+            (Method::GET, "https://corp.example/index/config.json", true),
+            (Method::HEAD, "https://corp.example/index/config.json", false),
+            (Method::GET, "https://corp.example/crate?signature=x", false),
+            (
+                Method::GET,
+                "https://corp.example/plans/info/refs?service=git-upload-pack",
+                true,
+            ),
+        ] {
+            assert_eq!(is_page(&method, &Uri::from_static(uri)), fits, "{method} {uri}");
+        }
     }
 }
