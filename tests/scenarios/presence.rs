@@ -84,7 +84,7 @@ fn a_question_that_nobody_answers_delays_no_other_verb_and_ends_with_the_program
     case.exits(ME, &["allow", "corp"], exit_code::REFUSED)
         .says("another question of polkit for you is still open");
     assert_eq!(case.get(ME), 200);
-    // Ctrl-C, for regauthctl and its agent.
+    // Ctrl-C, for regauthctl and its agent. Without the agent, polkit says no.
     terminal.type_line("\u{3}");
     terminal.finish();
     poll::wait_for("the end of the question", || {

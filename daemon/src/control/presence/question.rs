@@ -314,7 +314,7 @@ mod tests {
     fn a_name_of_another_script_markup_and_a_second_line_do_not_reach_the_dialogue() {
         check(
             r#""method":"add-scope","name":"corp","scopes":["https://соrp.example/<b>\nhttps://corp.example/"]"#,
-            "Send the token of corp to https://xn--rp-fmcu.example/%3Cb%3Ehttps://corp.example/ as well?",
+            "Send the token of corp to https://xn--rp-emcl.example/%3Cb%3Ehttps://corp.example/ as well?",
         );
         check(
             r#""method":"add-scope","name":"corp","scopes":["$(registry)\n<b>ok</b> & \u202e"]"#,
