@@ -6,11 +6,16 @@
 //!
 //! A guarded daemon always asks. A user's own daemon asks as `presence` in config.toml says ([`PresenceMode`]).
 
+#[cfg(target_os = "linux")]
+mod confirmation;
+#[cfg(not(target_os = "linux"))]
+#[path = "presence/without_polkit.rs"]
 mod confirmation;
 #[cfg(target_os = "linux")]
 pub(crate) mod peer_process;
 #[cfg(target_os = "linux")]
 mod polkit;
+#[cfg(target_os = "linux")]
 mod prompts;
 #[cfg(target_os = "linux")]
 mod question;

@@ -13,15 +13,11 @@ use tokio::sync::Semaphore;
 
 use crate::config::PresenceMode;
 use crate::control::controller::Controller;
+use crate::control::presence::peer_process::PeerProcess;
+use crate::control::presence::polkit::{Answer, Authority, Polkit, Unavailable};
 use crate::control::presence::prompts::{Prompts, TooSoon};
+use crate::control::presence::question::Question;
 use crate::control::server::Peer;
-
-#[cfg(target_os = "linux")]
-use crate::control::presence::{
-    peer_process::PeerProcess,
-    polkit::{Answer, Authority, Polkit, Unavailable},
-    question::Question,
-};
 
 /// Questions to the persons of this daemon.
 #[derive(Debug)]
@@ -56,12 +52,7 @@ impl Confirmation {
 /// Reason for a missing confirmation, as a clause.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NotConfirmed {
-    /// Nobody can be asked on this system.
-    #[cfg(not(target_os = "linux"))]
-    #[error("this system has no polkit to ask with")]
-    NoPolkit,
     /// polkit does not decide.
-    #[cfg(target_os = "linux")]
     #[error("nobody could be asked: {0}")]
     Unavailable(#[from] Unavailable),
     /// The kernel names no process that polkit could decide about.
@@ -94,11 +85,7 @@ impl NotConfirmed {
     /// True if nobody can be asked here, whoever sits at the machine.
     pub(super) fn is_impossible(&self) -> bool {
         match self {
-            #[cfg(not(target_os = "linux"))]
-            Self::NoPolkit => true,
-            #[cfg(target_os = "linux")]
-            Self::Unavailable(_) => true,
-            Self::NoProcess | Self::NoAgent => true,
+            Self::Unavailable(_) | Self::NoProcess | Self::NoAgent => true,
             Self::ByRule(_) | Self::ByPerson | Self::TimedOut(_) | Self::Gone | Self::Busy | Self::Paused(_) => false,
         }
     }
@@ -106,13 +93,9 @@ impl NotConfirmed {
     /// Next step of the person.
     pub(super) fn next_step(&self, is_guarded: bool) -> String {
         let step = match self {
-            #[cfg(not(target_os = "linux"))]
-            Self::NoPolkit => "",
-            #[cfg(target_os = "linux")]
             Self::Unavailable(_) if !is_guarded => {
                 "install polkit and regauth's package, or set presence = \"auto\" in config.toml and restart regauthd"
             }
-            #[cfg(target_os = "linux")]
             Self::Unavailable(_) => "",
             Self::NoProcess => "run it outside of the container",
             Self::NoAgent => "run it in a terminal, where regauthctl asks itself, or on the desktop",
@@ -138,30 +121,6 @@ impl From<TooSoon> for NotConfirmed {
     }
 }
 
-#[cfg(not(target_os = "linux"))]
-impl Confirmation {
-    /// True if polkit can be asked.
-    pub(super) fn can_ask() -> bool {
-        false
-    }
-
-    /// Asks nobody.
-    ///
-    /// # Errors
-    /// [`NotConfirmed::NoPolkit`].
-    #[expect(clippy::unused_async, reason = "as on Linux")]
-    pub(super) async fn ask(
-        &self,
-        _: &Controller,
-        _: &Peer,
-        _: Action,
-        _: Option<&Request>,
-    ) -> Result<(), NotConfirmed> {
-        Err(NotConfirmed::NoPolkit)
-    }
-}
-
-#[cfg(target_os = "linux")]
 impl Confirmation {
     /// True if this machine seems to have polkit and regauth's actions.
     pub(super) fn can_ask() -> bool {
@@ -207,14 +166,12 @@ impl Confirmation {
 }
 
 /// Way to ask.
-#[cfg(target_os = "linux")]
 struct Asking<'a> {
     polkit: Polkit,
     prompts: &'a Prompts,
     time_limit: Duration,
 }
 
-#[cfg(target_os = "linux")]
 impl Asking<'_> {
     async fn ask(
         &self,
@@ -270,10 +227,9 @@ impl Asking<'_> {
 
 const MAX_CONNECTIONS: usize = 16;
 /// Longest time that a person has for the answer.
-#[cfg(target_os = "linux")]
 const TIME_LIMIT: Duration = Duration::from_secs(120);
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
     use std::collections::HashMap;
     use std::path::Path;
