@@ -7,6 +7,7 @@ use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::sys::socket::{getsockopt, sockopt};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -66,9 +67,12 @@ impl PeerProcess {
 /// Descriptor of the process that has connected. Before Linux 6.5, of the process that has its id now: it was alive when
 /// it connected, a moment ago.
 fn descriptor(stream: &UnixStream, id: i32) -> Option<OwnedFd> {
-    getsockopt(stream, sockopt::PeerPidfd)
-        .ok()
-        .or_else(|| pidfd_open(Pid::from_raw(id)?, PidfdFlags::empty()).ok())
+    match getsockopt(stream, sockopt::PeerPidfd) {
+        Ok(descriptor) => Some(descriptor),
+        Err(Errno::ENOPROTOOPT) => pidfd_open(Pid::from_raw(id)?, PidfdFlags::empty()).ok(),
+        // It has ended.
+        Err(_) => None,
+    }
 }
 
 const LIVENESS_INTERVAL: Duration = Duration::from_millis(200);

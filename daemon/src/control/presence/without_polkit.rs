@@ -44,7 +44,6 @@ impl Confirmation {
     ///
     /// # Errors
     /// [`NotConfirmed`].
-    #[expect(clippy::unused_async, reason = "as on Linux")]
     pub(super) async fn ask(
         &self,
         _: &Controller,
