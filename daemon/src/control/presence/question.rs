@@ -181,10 +181,11 @@ fn upstream(request: &SetUpstream) -> Question {
     }
 }
 
-/// Scopes and index of a new registry.
+/// URLs that a new registry's token goes to: its index, its scopes, its token service.
 fn places(request: &AddRegistry) -> String {
     let index = request.index.iter().map(|index| index.trim_start_matches("sparse+"));
-    list(index.chain(request.scopes.iter().map(String::as_str)).map(url))
+    let others = request.scopes.iter().chain(&request.token_service).map(String::as_str);
+    list(index.chain(others).map(url))
 }
 
 fn urls(texts: &[String]) -> String {
@@ -292,6 +293,31 @@ mod tests {
             r#""method":"add-registry","name":"x","source-command":{"command":["cat","/etc/x"]},"scopes":["https://a.example/"]"#,
             "Let regauth run cat, /etc/x and send the token that it prints to https://a.example/, for the new registry x?",
         );
+    }
+
+    #[test]
+    fn a_token_service_is_a_place_too_and_each_guarded_request_has_a_question() {
+        check(
+            r#""method":"add-registry","name":"x","credential-of":"corp","scopes":["https://a.example/"],"token-service":"https://evil.example/""#,
+            "Send the token of corp to https://a.example/, https://evil.example/ as well, for the new registry x?",
+        );
+        for line in [
+            r#""method":"check-registry","name":"x","ca-file":"/x""#,
+            r#""method":"confirm","name":"x","changes":["a"]"#,
+            r#""method":"set-registry","name":"x","values":{"scheme":"raw"}"#,
+            r#""method":"replace-configuration","text":"","base":"""#,
+            r#""method":"reload""#,
+            r#""method":"unlock""#,
+            r#""method":"store-move","to":"vault""#,
+            r#""method":"log","level":"trace""#,
+            r#""method":"stop""#,
+        ] {
+            let request = Request::from_line(&format!(r#"{{"v":1,{line}}}"#)).unwrap();
+            assert!(
+                request.guarded().is_some() && Question::about(&request).is_some(),
+                "{line}"
+            );
+        }
     }
 
     #[test]
