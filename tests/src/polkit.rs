@@ -40,13 +40,17 @@ impl Polkit {
         let hash = exec::run(exec::command("openssl", &folder).args(["passwd", "-6", PASSWORD]));
         mounts.args(["-e", "-c", MOUNTS, "sh"]).arg(&folder);
         exec::run(mounts.arg(hash.succeeds().stdout.trim())).succeeds();
-        let bus = spawn(
+        let mut bus = spawn(
             "dbus-daemon",
             machine
                 .command(ROOT, "dbus-daemon")
                 .args(["--system", "--nofork", "--nopidfile"]),
             &folder,
         );
+        let mut ask = machine.command(ROOT, "dbus-send");
+        ask.args(["--system", "--print-reply", "--dest=org.freedesktop.DBus", "/"]);
+        ask.arg("org.freedesktop.DBus.GetId");
+        bus.wait_until("an answer", || exec::run(&mut ask).status.success().then_some(()));
         let mut polkitd = spawn("polkitd", machine.command(ROOT, POLKITD).arg("--no-debug"), &folder);
         let mut ask = machine.command(ROOT, "dbus-send");
         ask.args(["--system", "--print-reply", "--dest=org.freedesktop.DBus", "/"]);
