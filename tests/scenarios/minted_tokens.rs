@@ -321,6 +321,9 @@ fn a_mint_that_fails_says_what_failed_and_what_to_do() {
     let daemon = forge.daemon();
     let (host, issuer) = (service.host(), forge.provider.issuer());
     let refused = forge.secret_file("refused", "no.identity.atall");
+    // Both refuse a role before they would ask a second service.
+    let (vault, aws) = (Vendor::Vault, Vendor::Codeartifact(([127, 0, 0, 1], 1).into()));
+    let [vault, aws] = [vault, aws].map(|vendor| forge.service(vendor));
     let jfrog = format!("jfrog:host={host},provider=corp");
     for (source, message) in [
         (
@@ -347,6 +350,21 @@ fn a_mint_that_fails_says_what_failed_and_what_to_do() {
         ),
         (format!("{jfrog},identity=file:/nowhere/id"), "cannot read /nowhere/id"),
         (format!("oauth:token-url={issuer}/nowhere"), "answered 404"),
+        (
+            format!(
+                "vault:address={},role=other,path=secret/cargo,namespace=corp,audience=vault",
+                vault.url()
+            ),
+            "answered 400: role could not be found",
+        ),
+        (
+            format!(
+                "codeartifact:domain=corp,owner=123456789012,region=eu-central-1,role=arn:aws:iam::123456789012:role/other,\
+                 sts-url={url},url={url}",
+                url = aws.url()
+            ),
+            "Not authorized to perform sts:AssumeRoleWithWebIdentity",
+        ),
         ("jfrog:host=localhost:1,provider=corp".to_owned(), "localhost:1"),
     ] {
         let found = failure(&forge, &daemon, &source);
