@@ -24,7 +24,7 @@ use regauth_tests::nginx::Nginx;
 use regauth_tests::poll;
 use regauth_tests::privilege::require_root;
 use regauth_tests::programs;
-use regauth_tests::proxy_client::{ProxyClient, block_on, read_available};
+use regauth_tests::proxy_client::{ProxyClient, block_on, read_answer};
 use regauth_tests::registry::{Registry, USERNAME};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
@@ -301,7 +301,7 @@ fn a_removed_registry_is_refused_to_a_grant_on_an_open_connection() {
                 daemon.ctl(&["remove-registry", "corp"]).succeeds();
             }
             inside.write_all(request.as_bytes()).await.unwrap();
-            answers.push(String::from_utf8(read_available(&mut inside).await).unwrap());
+            answers.push(String::from_utf8(read_answer(&mut inside).await.unwrap()).unwrap());
         }
         assert!(answers[0].starts_with("HTTP/1.1 200 "), "{answers:?}");
         assert!(answers[1].contains("regauth-error: grant-denied"), "{answers:?}");
