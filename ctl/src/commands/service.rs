@@ -66,7 +66,7 @@ enum Action {
         #[arg(long, requires = "users")]
         ask: bool,
 
-        /// Move the registries without asking
+        /// Take over registries, tokens, corporate proxy and global ca-file without asking
         #[arg(long, requires = "users")]
         yes: bool,
     },
