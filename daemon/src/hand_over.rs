@@ -186,6 +186,7 @@ fn request(name: &RegistryName, registry: &Registry, token: Option<Secret>) -> A
         token_service: registry.token_service.as_ref().map(ToString::to_string),
         writes: Some(registry.writes.as_str().to_owned()),
         programs: registry.programs.iter().map(ToString::to_string).collect(),
+        rejected_by: registry.rejected_by.iter().collect(),
         read_ahead: Some(registry.read_ahead),
         untrusted: false,
         ca_file: None,
