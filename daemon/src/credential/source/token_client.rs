@@ -241,7 +241,7 @@ mod tests {
             .parse()
             .unwrap();
         let dialer = Dialer::new(ProxyRules::direct(), Trust::system(&[])).unwrap();
-        let client = |needs_tls| TokenClient::new(&dialer, Trust::nobody()).needing_tls(needs_tls);
+        let client = |needs_tls| TokenClient::new(&dialer.for_registries(), Trust::system(&[])).needing_tls(needs_tls);
         let refused = client(true).send(ServiceRequest::get(&endpoint)).await.err().unwrap();
         assert!(refused.to_string().contains("over plain HTTP"), "{refused}");
         listener.set_nonblocking(true).unwrap();
