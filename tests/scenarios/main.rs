@@ -18,6 +18,7 @@ mod builds;
 mod busy;
 mod ci_examples;
 mod client_authentication;
+mod clients_by_ways;
 #[cfg(target_os = "linux")]
 mod clock_and_disk;
 mod completion;
@@ -79,8 +80,9 @@ mod package_kinds;
 mod package_managers;
 mod packaging;
 mod path_readings;
-mod process_isolation;
 #[cfg(target_os = "linux")]
+mod presence;
+mod process_isolation;
 mod programs;
 mod proxy_password;
 mod read_ahead;
