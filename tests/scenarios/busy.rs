@@ -262,6 +262,11 @@ fn doctor_has_a_verdict_for_each_silent_registry() {
     let report = daemon.ctl(&["doctor"]).output.stdout;
     for number in 1..=4 {
         assert!(report.contains(&format!("r{number}: ")), "{report}");
+        let lines = report.lines();
+        let of_registry = lines.filter(|line| line.contains(&format!("r{number}: ")));
+        for line in of_registry {
+            assert!(line.contains("accepted the connection and did not"), "{report}");
+        }
     }
     assert!(!report.contains("registries-not-asked"), "{report}");
 }

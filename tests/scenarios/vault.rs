@@ -211,7 +211,7 @@ fn a_damaged_vault_is_named_as_such_and_its_fix_works() {
     assert_eq!(unlock.exit, i32::from(exit_code::STORE), "{}", unlock.output.report());
     let report = unlock.output.report();
     assert!(
-        report.contains("is damaged") && report.contains("regauthctl rotate"),
+        report.contains("is damaged") && report.contains("regauthctl login"),
         "{report}"
     );
     let status = fixture.daemon.ctl(&["status"]).succeeds().json;
@@ -336,6 +336,15 @@ impl Fixture {
         let fetch = Curl::new().behind(&self.daemon).fetch(&self.registry.url("/corp/"));
         fetch.output.fails().says("403");
         assert_eq!(self.registry.requests().len(), before);
+        let log = self.daemon.log();
+        let is_refusal = |line: &&str| line.contains("could not serve a request") && line.contains("store-locked");
+        assert!(
+            log.lines()
+                .filter(is_refusal)
+                .all(|line| line.contains("registry=corp"))
+                && log.lines().any(|line| is_refusal(&line)),
+            "{log}"
+        );
         let list = self.daemon.ctl(&["list"]).succeeds().json;
         assert_eq!(list["registries"][0]["credential"]["state"], state, "{list}");
     }

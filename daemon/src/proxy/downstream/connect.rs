@@ -17,6 +17,7 @@ use crate::proxy::downstream::client_stream::ClientStream;
 use crate::proxy::downstream::entrance::{self, Entrance};
 use crate::proxy::downstream::{drain, intercept, plain, tunnel};
 use crate::proxy::exchange::error::ProxyError;
+use crate::proxy::exchange::failure_log::registry_failed;
 use crate::proxy::exchange::recording::Recording;
 use crate::proxy::exchange::request_problem::RequestProblem;
 use crate::proxy::routes::Decision;
@@ -97,9 +98,20 @@ async fn route(worker: Worker, client: Client, mut stream: ClientStream, target:
             }
         }
         Decision::Refuse(error) => {
-            worker.state.failures.host_failed(&target, &error);
+            log_refusal(&worker, &target, &error);
             refuse(stream, &error, recording()).await;
         }
+    }
+}
+
+/// Logs a refused host under the names of its registries.
+fn log_refusal(worker: &Worker, target: &Origin, error: &ProxyError) {
+    let routes = worker.state.routes.load();
+    match routes.host(target) {
+        Some(host) => host
+            .registries()
+            .for_each(|registry| registry_failed(registry, target, error)),
+        None => worker.state.failures.host_failed(target, error),
     }
 }
 

@@ -22,6 +22,7 @@ use tower_service::Service;
 use self::addresses::{Addresses, Reach, Resolver};
 use crate::config::ProxyScheme;
 use crate::host::{Host, Origin};
+use crate::proxy::upstream::opening::DialProgress;
 use crate::proxy::upstream::proxy_handshake::{self, CorporateProxyError, ProxyProblem};
 use crate::proxy::upstream::proxy_rules::{CorporateProxy, ProxyRules};
 use crate::proxy::upstream::stream::DialedStream;
@@ -199,7 +200,11 @@ impl Service<Uri> for Dialer {
 
     fn call(&mut self, uri: Uri) -> Self::Future {
         let dialer = self.clone();
-        Box::pin(async move { dialer.connect(uri).await.map(TokioIo::new) })
+        Box::pin(async move {
+            let stream = dialer.connect(uri).await?;
+            DialProgress::note_connected();
+            Ok(TokioIo::new(stream))
+        })
     }
 }
 

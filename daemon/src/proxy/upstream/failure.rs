@@ -24,6 +24,8 @@ pub enum UpstreamFailure {
     NoRoute,
     /// No connection within the deadline.
     ConnectTimeout,
+    /// A connection, and no answer to the TLS handshake within the deadline.
+    HandshakeTimeout,
     /// The daemon has reached its limit of open files.
     OutOfDescriptors,
     /// The corporate proxy cannot be reached or refuses the host.
@@ -133,12 +135,13 @@ impl UpstreamFailure {
     }
 
     /// All failures, in the order of their numbers.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::NameUnknown,
         Self::NameServerSilent,
         Self::Refused,
         Self::NoRoute,
         Self::ConnectTimeout,
+        Self::HandshakeTimeout,
         Self::OutOfDescriptors,
         Self::CorporateProxy,
         Self::NotLoopback,

@@ -5,6 +5,7 @@
 //! request by [`HEDGE_DELAY`] at most. The first connection that is open ends the others.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -12,6 +13,7 @@ use futures_util::stream::FuturesUnordered;
 use hyper::rt::Executor as _;
 use hyper_util::rt::TokioExecutor;
 use tokio::sync::watch;
+use tokio::task::futures::TaskLocalFuture;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::proxy::exchange::error::ProxyError;
@@ -21,6 +23,7 @@ use crate::proxy::upstream::failure::UpstreamFailure;
 #[derive(Debug)]
 pub(crate) struct Opening {
     outcome: watch::Receiver<Option<Outcome>>,
+    progress: DialProgress,
     end: CancellationToken,
     _end_with_last_holder: DropGuard,
 }
@@ -42,12 +45,15 @@ impl Opening {
         let (report, outcome) = watch::channel(None);
         let end = CancellationToken::new();
         let ended = end.clone();
+        let progress = DialProgress::default();
+        let open = progress.observe(open);
         TokioExecutor::new().execute(async move {
             let outcome = ended.run_until_cancelled(open).await.unwrap_or(Outcome::Abandoned);
             let _ = report.send(Some(outcome));
         });
         Arc::new(Self {
             outcome,
+            progress,
             end: end.clone(),
             _end_with_last_holder: end.drop_guard(),
         })
@@ -71,8 +77,37 @@ impl Opening {
             // The sender is dropped without an outcome only when the runtime ends.
             known.map_or(Outcome::Abandoned, |known| known.clone().unwrap_or(Outcome::Abandoned))
         };
-        let timed_out = Outcome::Failed(ProxyError::Upstream(UpstreamFailure::ConnectTimeout));
-        tokio::time::timeout(CONNECT_TIMEOUT, known).await.unwrap_or(timed_out)
+        let known = tokio::time::timeout(CONNECT_TIMEOUT, known).await;
+        known.unwrap_or_else(|_| Outcome::Failed(self.progress.timeout()))
+    }
+}
+
+/// Progress of an opening: tells a host that accepts no connection from one that does not shake hands.
+#[derive(Clone, Debug, Default)]
+pub(super) struct DialProgress(Arc<AtomicBool>);
+
+tokio::task_local! {
+    /// Progress of the opening that the task performs.
+    static PROGRESS: DialProgress;
+}
+
+impl DialProgress {
+    /// Runs an opening whose dials report to this progress.
+    pub(super) fn observe<F: Future>(&self, open: F) -> TaskLocalFuture<Self, F> {
+        PROGRESS.scope(self.clone(), open)
+    }
+
+    /// Notes that a host has accepted a connection. Outside an opening, nobody wants to know.
+    pub(super) fn note_connected() {
+        let _ = PROGRESS.try_with(|progress| progress.0.store(true, Ordering::Relaxed));
+    }
+
+    /// Error of an opening that has reached its deadline.
+    pub(super) fn timeout(&self) -> ProxyError {
+        ProxyError::Upstream(match self.0.load(Ordering::Relaxed) {
+            true => UpstreamFailure::HandshakeTimeout,
+            false => UpstreamFailure::ConnectTimeout,
+        })
     }
 }
 
@@ -165,6 +200,16 @@ mod tests {
         drop(other);
         let mut ended = ended;
         assert!(ended.changed().await.is_err(), "nobody waits");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_that_accepts_and_stays_silent_is_told_from_one_that_does_not_accept() {
+        let opening = Opening::start(async {
+            DialProgress::note_connected();
+            pending().await
+        });
+        let silent = ProxyError::Upstream(UpstreamFailure::HandshakeTimeout);
+        assert_eq!(opening.outcome().await, Outcome::Failed(silent));
     }
 
     #[tokio::test(start_paused = true)]

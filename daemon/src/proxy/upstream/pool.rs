@@ -39,7 +39,7 @@ use crate::proxy::exchange::rewrite::repeatable_copy;
 use crate::proxy::upstream::connector::Connector;
 use crate::proxy::upstream::destination::{Destination, RequestSender};
 use crate::proxy::upstream::failure::UpstreamFailure;
-use crate::proxy::upstream::opening::CONNECT_TIMEOUT;
+use crate::proxy::upstream::opening::{CONNECT_TIMEOUT, DialProgress};
 use crate::proxy::upstream::proxy_rules::CorporateProxy;
 pub(crate) use checkout::PooledConnection;
 use checkout::{ActiveRequest, Checkout, Found, Needs, Slot, SlotKind, wait_for_slot};
@@ -175,9 +175,10 @@ impl Pool {
                 }
                 // Boxed, since it is rare and every request's future would have to be as large.
                 Found::Slot => {
-                    let opened = Box::pin(tokio::time::timeout(CONNECT_TIMEOUT, self.open())).await;
-                    let (sender, load) =
-                        opened.unwrap_or(Err(ProxyError::Upstream(UpstreamFailure::ConnectTimeout)))?;
+                    let progress = DialProgress::default();
+                    let open = progress.observe(self.open());
+                    let opened = Box::pin(tokio::time::timeout(CONNECT_TIMEOUT, open)).await;
+                    let (sender, load) = opened.unwrap_or_else(|_| Err(progress.timeout()))?;
                     self.share(&sender, &load);
                     (sender, load, true)
                 }

@@ -48,6 +48,12 @@ impl UpstreamFailure {
                 "did not accept a connection in time",
                 "check whether the host is up, then the network, VPN and firewall on the way",
             ),
+            Self::HandshakeTimeout => (
+                Timeout,
+                "handshake-timeout",
+                "accepted the connection and did not answer the TLS handshake in time",
+                "check the port in the URL and whether the server is up, then firewalls and TLS inspection on the way",
+            ),
             Self::OutOfDescriptors => (
                 Unreachable,
                 "out-of-descriptors",
