@@ -66,7 +66,8 @@ pub(crate) fn grant_of_caller(info: &DaemonInfo) -> Option<String> {
     values.find(|value| is_grant(value, &info.proxy))
 }
 
-fn is_grant(value: &str, proxy: &str) -> bool {
+/// True if the text is a proxy URL with a grant of the daemon at `proxy`.
+pub(crate) fn is_grant(value: &str, proxy: &str) -> bool {
     let [Ok(value), Ok(proxy)] = [value, proxy].map(url::Url::parse) else {
         return false;
     };

@@ -155,7 +155,7 @@ fn finds_a_rejected_token() {
     let case = Case::working();
     case.registry.accept(&["another"]);
     case.finds("token-rejected");
-    case.user.ctl(&["doctor"]).fails().says("fix: regauthctl rotate corp");
+    case.user.ctl(&["doctor"]).fails().says("fix: regauthctl login corp");
 }
 
 #[test]
@@ -215,6 +215,28 @@ fn finds_cargo_without_a_proxy() {
 #[test]
 fn finds_a_variable_that_disables_cargos_proxy() {
     Case::working().env("CARGO_HTTP_PROXY", "").finds("cargo-other-proxy");
+}
+
+#[test]
+fn notes_a_grant_that_only_cargo_is_given() {
+    let mut case = Case::working();
+    let granted = case
+        .daemon
+        .ctl(&["grant", "--as", "cargo", "--registry", "corp"])
+        .succeeds()
+        .json;
+    for (name, value) in granted["recipe"]["variables"].as_object().unwrap() {
+        if name == "CARGO_HTTP_PROXY" {
+            case = case.env(name, value.as_str().unwrap());
+        }
+    }
+    assert_eq!(case.broken(&[]), [""; 0]);
+    assert!(case.codes(&[], false).contains(&"grant-in-use".to_owned()));
+    let shown = case.user.ctl(&["doctor"]).succeeds().says("by CARGO_HTTP_PROXY");
+    let token = granted.to_string();
+    let (_, token) = token.split_once("http://regauth:").unwrap();
+    let token = token.split('@').next().unwrap();
+    assert!(!shown.report().contains(token), "{}", shown.report());
 }
 
 #[test]

@@ -1,19 +1,19 @@
-//! Checks where no daemon runs, but the environment has a grant: in a container, a sandbox, another account.
+//! Checks of a grant in the environment: in a container, a sandbox, another account, or a shell of the daemon's own user.
 //!
-//! They use what the client has: the proxy's URL, the bundle, the variables of cargo's registries.
+//! Where no daemon runs, they use what the client has: the proxy's URL, the bundle, the variables of cargo's registries.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-use super::context::variable;
+use super::context::{DoctorContext, variable};
 use super::finding::{BYPASSES_PROXY, DISTRUSTS_REGAUTHD, Finding};
-use crate::environment::bypassing_entries;
+use crate::environment::{self, bypassing_entries};
 use crate::forward::{GrantSource, GrantedProxy};
 
 /// Runs the checks; `None` without a grant in the environment.
 pub(super) fn check() -> Option<Vec<Finding>> {
-    let urls = ["HTTPS_PROXY", "https_proxy"].into_iter().filter_map(variable);
+    let urls = GRANT_VARIABLES.into_iter().filter_map(variable);
     let proxy = urls.into_iter().find_map(|url| GrantSource::Url(url).read().ok())?;
     let targets = targets(std::env::vars());
     let mut findings: Vec<_> = check_proxy(&proxy, &targets).into_iter().collect();
@@ -25,6 +25,27 @@ pub(super) fn check() -> Option<Vec<Finding>> {
             .filter_map(|name| check_no_proxy(name, &hosts)),
     );
     Some(findings)
+}
+
+/// A grant in the environment of the daemon's own user: whether the proxy takes it, and a note that it is there.
+pub(super) fn check_own_shell(context: &DoctorContext) -> Vec<Finding> {
+    let found = GRANT_VARIABLES.into_iter().find_map(|name| {
+        let url = variable(name).filter(|url| environment::is_grant(url, &context.info.proxy))?;
+        Some((name, GrantSource::Url(url).read().ok()?))
+    });
+    let Some((name, proxy)) = found else {
+        return Vec::new();
+    };
+    let in_use = || {
+        Finding::new(
+            "grant-in-use",
+            format!("this shell shows a grant, by {name}"),
+            "clients that read the variable have the grant's registries and operations, and its end",
+            format!("nothing to do; without the grant: unset {name}"),
+        )
+        .into_note()
+    };
+    vec![check_proxy(&proxy, &targets(std::env::vars())).unwrap_or_else(in_use)]
 }
 
 /// Host and port of each index that cargo's variables name.
@@ -122,6 +143,8 @@ fn check_no_proxy(name: &str, hosts: &[String]) -> Option<Finding> {
     })
 }
 
+/// Variables in which the recipes of `regauthctl grant --as` put a grant. Cargo's own has precedence.
+const GRANT_VARIABLES: [&str; 3] = ["CARGO_HTTP_PROXY", "HTTPS_PROXY", "https_proxy"];
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 

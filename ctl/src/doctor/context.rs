@@ -13,6 +13,7 @@ use super::syntax::{self, UnreadableConfiguration};
 use crate::client::Client;
 use crate::connect;
 use crate::daemon_info::DaemonInfo;
+use crate::environment;
 use crate::program::on_path;
 use crate::setup::{self, Tool};
 
@@ -51,10 +52,10 @@ impl DoctorContext {
         self.info.registries.iter().any(|view| view.kind == kind)
     }
 
-    /// True if a client's proxy setting names regauthd.
+    /// True if a client's proxy setting names regauthd, with a grant or without.
     pub(super) fn is_our_proxy(&self, value: &str) -> bool {
         let address = |url: &str| url.trim_end_matches('/').trim_start_matches("http://").to_owned();
-        address(value) == address(&self.info.proxy)
+        address(value) == address(&self.info.proxy) || environment::is_grant(value, &self.info.proxy)
     }
 
     /// True if the user has set this tool up, or the shell that starts it.

@@ -45,6 +45,7 @@ pub(crate) fn examine(folders: &Folders, client: &Client) -> Vec<Finding> {
         registries::check,
         index::check,
         environment::check,
+        bearer::check_own_shell,
         syntax::check,
         cargo::check,
         git::check,
