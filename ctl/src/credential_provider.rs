@@ -129,7 +129,7 @@ impl ServedRegistry {
         let name = self.name.clone();
         let logged_out: LoggedOut = self.client.call(&Request::Logout(ByName { name }))?.answer;
         print_to_stderr(&format!(
-            "regauth: deleted the token of {0}; the registry stays, and `regauthctl rotate {0}` takes a new token\n{1}",
+            "regauth: deleted the token of {0}; the registry stays, and `regauthctl login {0}` takes a new token\n{1}",
             logged_out.name,
             output::notes(&logged_out.notes),
         ));

@@ -17,11 +17,6 @@ pub(crate) fn token<'a>(text: &'a str, scheme: &str) -> &'a str {
     without_quotes(text)
 }
 
-/// Text of a token that was piped in, without the line endings after it.
-pub(crate) fn piped_token(text: &str) -> &str {
-    text.trim_end_matches(['\n', '\r'])
-}
-
 /// The URL in a text that was pasted or given with a flag.
 pub(crate) fn url(text: &str) -> &str {
     let text = without_key(text.trim(), URL_KEYS);
@@ -29,6 +24,18 @@ pub(crate) fn url(text: &str) -> &str {
     let text = without_quotes(text);
     let inner = text.strip_prefix('<').and_then(|text| text.strip_suffix('>'));
     inner.unwrap_or(text).trim()
+}
+
+/// The URL that is meant by a host and a path without `https://`; `None` for any other text, which may be a token in the wrong
+/// place.
+pub(crate) fn url_without_scheme(text: &str) -> Option<String> {
+    let rest = text.strip_prefix("sparse+").unwrap_or(text);
+    let (host, path) = rest.split_once('/')?;
+    let name = host.split(':').next().unwrap_or_default();
+    let is_host = name.contains('.') || name == "localhost";
+    let is_plain = host.chars().all(|c| c.is_ascii_alphanumeric() || ".-:".contains(c));
+    let is_path = !path.starts_with('/') && !path.contains(char::is_whitespace);
+    (is_host && is_plain && is_path).then(|| format!("https://{rest}"))
 }
 
 /// Text without a leading `key = ` or `key: `, for any of the keys.
@@ -88,8 +95,22 @@ mod tests {
         ] {
             assert_eq!(token(pasted, scheme), token_in_it, "{pasted:?} {scheme}");
         }
-        assert_eq!(piped_token("tok\n\r\n"), "tok");
-        assert_eq!(piped_token(" \"tok\" "), " \"tok\" ");
+    }
+
+    #[test]
+    fn a_url_without_its_scheme_is_recognised() {
+        for (text, url) in [
+            ("corp.example/index/", Some("https://corp.example/index/")),
+            ("sparse+corp.example/index/", Some("https://corp.example/index/")),
+            ("localhost:8080/index/", Some("https://localhost:8080/index/")),
+            ("https://corp.example/index/", None),
+            ("sparse+https://corp.example/index/", None),
+            ("corp.example", None),
+            ("/srv/index/", None),
+            ("t0ken/with.a.slash", None),
+        ] {
+            assert_eq!(url_without_scheme(text).as_deref(), url, "{text}");
+        }
     }
 
     #[test]

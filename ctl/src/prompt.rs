@@ -49,7 +49,12 @@ pub(crate) fn index_or_scope(preset: Option<&Preset>) -> Result<String, ErrorBod
     loop {
         let url = ask_until_valid("Index, or https:// URL: ", |text| match paste::url(text) {
             "" => Err("an index or a URL is needed".to_owned()),
-            url => Ok(url.to_owned()),
+            url => match paste::url_without_scheme(url) {
+                Some(meant) => Err(format!(
+                    "it does not begin with https://; type sparse+{meant}, or {meant} if it is no sparse index"
+                )),
+                None => Ok(url.to_owned()),
+            },
         })?;
         match preset {
             Some(preset) if preset.index_at(&url).is_none() => {

@@ -28,7 +28,24 @@ fn relative_to(now: OffsetDateTime, timestamp: &str) -> String {
     match seconds {
         0 => "now".to_owned(),
         1.. => format!("{duration} ago"),
-        _ => format!("in {duration}"),
+        // A grant for an hour ends "in 60 min", also a second after it was made.
+        _ => format!("in {}", self::duration(round_up(seconds.unsigned_abs()))),
+    }
+}
+
+/// Rounds up to the unit in which the duration is shown, if that takes a few seconds.
+fn round_up(seconds: u64) -> u64 {
+    let unit = match seconds {
+        0..110 => 1,
+        110..7_190 => 60,
+        7_190..172_790 => 3_600,
+        _ => 86_400,
+    };
+    let rounded = seconds.next_multiple_of(unit);
+    if rounded - seconds <= ROUNDED_SECONDS {
+        rounded
+    } else {
+        seconds
     }
 }
 
@@ -40,6 +57,9 @@ fn duration(seconds: u64) -> String {
         _ => format!("{} days", seconds / 86_400),
     }
 }
+
+/// Seconds that pass between a command and a look at its result.
+const ROUNDED_SECONDS: u64 = 10;
 
 #[cfg(test)]
 mod tests {
@@ -53,6 +73,10 @@ mod tests {
             ("2026-03-04T05:05:07.5Z", "59 s ago"),
             ("2026-03-04T05:01:06+00:00", "5 min ago"),
             ("2026-03-04T05:11:07Z", "in 5 min"),
+            ("2026-03-04T06:06:06Z", "in 60 min"),
+            ("2026-03-04T06:05:50Z", "in 59 min"),
+            ("2026-03-05T05:06:05Z", "in 24 h"),
+            ("2026-03-04T05:06:50Z", "in 43 s"),
             ("2026-03-03T05:06:07Z", "24 h ago"),
             ("2026-02-22T05:06:07Z", "10 days ago"),
             ("some day", "some day"),

@@ -42,25 +42,25 @@ impl TokenFlags {
         self.token_env.is_none() && io::stdin().is_terminal()
     }
 
-    /// Reads the token. `prompt` is called only before a person is asked.
+    /// Reads the token, in what people paste around it. `prompt` names the scheme, and the text before a person is asked.
     ///
     /// # Errors
     /// The text is not a token, no flag was given and there is no terminal, or `prompt` fails.
     pub(crate) fn read(&self, prompt: impl FnOnce() -> Result<TokenPrompt, ErrorBody>) -> Result<Secret, ErrorBody> {
-        let secret = match &self.token_env {
-            Some(variable) => Secret::parse(paste::piped_token(&from_environment(variable)?)),
-            // `--token-stdin` at a terminal would show the token as it is typed.
-            None if io::stdin().is_terminal() => {
-                let TokenPrompt { text, scheme } = prompt()?;
-                parse_pasted(&from_terminal(&text)?, &scheme)
-            }
-            None if self.token_stdin => Secret::parse(paste::piped_token(&from_stdin()?)),
-            None => {
-                return Err(error::usage("cannot ask for the token without a terminal")
-                    .hint("pipe the token in with --token-stdin, or name a variable with --token-env VAR"));
-            }
+        let in_environment = self.token_env.as_deref().map(from_environment).transpose()?;
+        // `--token-stdin` at a terminal would show the token as it is typed.
+        let is_typed = in_environment.is_none() && io::stdin().is_terminal();
+        if in_environment.is_none() && !is_typed && !self.token_stdin {
+            return Err(error::usage("cannot ask for the token without a terminal")
+                .hint("pipe the token in with --token-stdin, or name a variable with --token-env VAR"));
+        }
+        let TokenPrompt { text, scheme } = prompt()?;
+        let given = match in_environment {
+            Some(given) => given,
+            None if is_typed => from_terminal(&text)?,
+            None => from_stdin()?,
         };
-        secret.map_err(|invalid| {
+        parse_pasted(&given, &scheme).map_err(|invalid| {
             error::usage(invalid.to_string()).hint("nothing was sent; give the token as the registry has shown it")
         })
     }
@@ -75,7 +75,10 @@ pub(crate) struct TokenPrompt {
 }
 
 /// Reads the token in a pasted text, and says so if the text had more.
-fn parse_pasted(text: &str, scheme: &str) -> Result<Secret, InvalidSecret> {
+///
+/// # Errors
+/// The text is no token.
+pub(crate) fn parse_pasted(text: &str, scheme: &str) -> Result<Secret, InvalidSecret> {
     let token = paste::token(text, scheme);
     if token.len() < text.trim().len() {
         print_to_stderr("note: quotes and words around the token were left out\n");

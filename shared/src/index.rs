@@ -51,6 +51,18 @@ impl IndexConfig {
     }
 }
 
+impl IndexConfig {
+    /// Note for the person about an `api` that ends with a slash: cargo appends `/api/v1/` to it as it is.
+    pub fn api_slash_note(&self) -> Option<String> {
+        let api = self.api.as_deref().filter(|api| api.ends_with('/'))?;
+        Some(format!(
+            "the index's `api`, {api}, ends with a slash, so cargo asks for {api}/api/v1/…; regauth refuses such a path, which \
+             servers read in two ways, so `cargo publish`, `yank` and `search` fail; ask the registry's operators to remove \
+             the slash in the index's config.json"
+        ))
+    }
+}
+
 /// Location that an index names.
 #[derive(Debug)]
 pub struct IndexLocation<U> {
@@ -142,6 +154,22 @@ mod tests {
             let whole: Vec<_> = config.locations::<String>().map(|place| place.is_whole_host).collect();
             assert_eq!(whole, [expected, false], "{dl}");
         }
+    }
+
+    #[test]
+    fn an_api_with_a_slash_at_its_end_has_a_note() {
+        let note = |api: &str| {
+            let text = format!(r#"{{"dl":"https://a.example/dl","api":{api}}}"#);
+            let config: IndexConfig = serde_json::from_str(&text).unwrap();
+            config.api_slash_note()
+        };
+        assert!(
+            note(r#""https://a.example/x/""#)
+                .unwrap()
+                .contains("https://a.example/x//api/v1/")
+        );
+        assert_eq!(note(r#""https://a.example/x""#), None);
+        assert_eq!(note("null"), None);
     }
 
     #[test]

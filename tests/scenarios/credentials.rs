@@ -331,7 +331,7 @@ fn a_thousand_requests_with_a_rejected_token_reach_the_registry_at_most_six_time
     assert!((1..=6).contains(&cost), "{cost} rejections");
     let refused = Curl::new().behind(&daemon).get(&file);
     assert_eq!(refused.header("regauth-error"), Some("token-rejected"));
-    assert!(refused.body().contains("regauthctl rotate corp"));
+    assert!(refused.body().contains("regauthctl login corp"));
     assert_eq!(daemon.ctl(&["show", "corp"]).json["credential"]["state"], "rejected");
     assert_eq!(rejections(&registry) - before, cost);
 

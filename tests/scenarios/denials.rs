@@ -315,7 +315,7 @@ fn a_token_that_gets_403_everywhere_is_shown_as_rejected_and_sent_no_more_if_403
     let sent = server.count(403);
     let refused = get(&daemon, &server, "/a");
     assert_eq!(refused.header("regauth-error"), Some("token-rejected"));
-    for command in ["regauthctl verify corp", "regauthctl rotate corp"] {
+    for command in ["regauthctl verify corp", "regauthctl login corp"] {
         assert!(refused.body().contains(command), "{}", refused.body());
     }
     assert_eq!(server.count(403), sent, "the token was not sent again");

@@ -140,7 +140,7 @@ impl Desk {
             });
         } else {
             let fix = fix.split(", which").next().unwrap();
-            let token = if fix.contains(" rotate ") { " --token-stdin" } else { "" };
+            let token = if fix.contains(" login ") { " --token-stdin" } else { "" };
             let program = binary("regauthctl").display().to_string();
             let line = fix.replace("regauthctl", &program) + token;
             let mut shell = self.command("sh");

@@ -84,7 +84,8 @@ fn the_wizard_leads_from_pasted_lines_and_an_unknown_authority_to_a_build() {
     let words: Vec<_> = command.lines().next().unwrap().split(' ').skip(1).collect();
     let other = Daemon::start();
     let words = [&words[..], &["--token-stdin"]].concat();
-    let added = other.ctl_with_input(&words, TOKEN).succeeds().json;
+    let piped = format!(" \"Bearer {TOKEN}\" \n");
+    let added = other.ctl_with_input(&words, &piped).succeeds().json;
     let shown_there = daemon.ctl(&["show", "corp"]).succeeds().json;
     for field in ["index", "scopes", "scheme", "username", "kind"] {
         assert_eq!(added["registry"][field], shown_there[field], "{field}");
@@ -142,6 +143,25 @@ fn an_https_index_becomes_a_sparse_one_and_the_user_name_is_asked_for() {
     let user = User::new(&daemon);
     let url = registry.index().replace("sparse+", "");
     let ca = registry.ca().display().to_string();
+    let index = registry.index();
+    let script = |index: &str| {
+        let words = [
+            "add-registry",
+            "corp",
+            "--index",
+            index,
+            "--ca-file",
+            &ca,
+            "--token-stdin",
+        ];
+        daemon.ctl_with_input(&words, TOKEN)
+    };
+    let refused = script(&index).exits(4).json;
+    let hint = refused["err"]["hint"].as_str().unwrap();
+    assert!(hint.contains("--username USER"), "{refused}");
+    let refused = script(&url.replace("https://", "")).exits(2).json;
+    let hint = refused["err"]["hint"].as_str().unwrap();
+    assert!(hint.contains(&index), "{refused}");
     let quoted = format!("'{url}'");
     let flags = ["add-registry", "corp", "--index", &quoted, "--ca-file", &ca];
     let mut terminal = at_terminal(&user, &flags);

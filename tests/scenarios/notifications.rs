@@ -21,12 +21,12 @@ fn each_cause_is_shown_once_a_day_also_after_a_restart() {
     let mut daemon = on_bus(&keyring).without_store_flag().start();
     let [corp, rejecting] = ["corp", "rejecting"].map(|name| add(&daemon, name, &token));
     let body = desktop.wait_for("the token of the registry `corp` ends at");
-    assert_eq!(body, "`regauthctl rotate corp` gives it a new one");
+    assert_eq!(body, "`regauthctl login corp` gives it a new one");
 
     rejecting.accept(&["another"]);
     poll::wait_for("the rejection", || (get(&daemon, &rejecting) == 403).then_some(()));
     let body = desktop.wait_for("the registry `rejecting` rejects its token");
-    assert_eq!(body, "`regauthctl rotate rejecting` gives it a new one");
+    assert_eq!(body, "`regauthctl login rejecting` gives it a new one");
 
     daemon.stop();
     keyring.lock();

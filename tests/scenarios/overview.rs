@@ -62,7 +62,7 @@ fn the_next_step_leads_from_the_first_start_to_a_working_client() {
     registry.accept(&["another-token"]);
     daemon.ctl(&["verify", "corp"]).exits(4);
     let rejected = overview(&user);
-    assert!(next(&rejected).contains("regauthctl rotate corp"), "{rejected}");
+    assert!(next(&rejected).contains("regauthctl login corp"), "{rejected}");
 
     daemon.stop();
     let stopped = overview(&user);

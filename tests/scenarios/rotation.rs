@@ -86,7 +86,7 @@ fn a_rejected_token_is_reported_and_a_rotation_fixes_it() {
         (refused.status, refused.header("regauth-error")),
         (403, Some("token-rejected"))
     );
-    assert!(refused.body().contains("regauthctl rotate corp"), "{}", refused.body());
+    assert!(refused.body().contains("regauthctl login corp"), "{}", refused.body());
     daemon.ctl(&["verify", "corp"]).exits(4);
     assert_eq!(daemon.ctl(&["show", "corp"]).json["credential"]["state"], "rejected");
     daemon.rotate("corp", "new-t0ken").succeeds();

@@ -228,7 +228,9 @@ fn a_rejected_token_prevents_the_command() {
     job.registry.accept(&["another"]);
     let output = exec::run(&mut job.shell("echo ran"))
         .fails()
-        .says("does not accept this token");
+        .says("does not accept this token")
+        .says("the command was not started");
+    assert!(!output.stderr.contains("stored"), "{}", output.report());
     assert_eq!((output.status.code(), output.stdout.as_str()), (Some(4), ""));
     assert!(job.leftovers().is_empty(), "{:?}", job.leftovers());
 }

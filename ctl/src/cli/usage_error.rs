@@ -55,7 +55,7 @@ const OTHER_NAMES: [(&str, &str); 10] = [
     ),
     (
         "update",
-        "your package manager updates regauth; a new token for a registry: `regauthctl rotate NAME`",
+        "your package manager updates regauth; a new token for a registry: `regauthctl login NAME`",
     ),
     (
         "upgrade",
@@ -64,7 +64,7 @@ const OTHER_NAMES: [(&str, &str); 10] = [
     ("version", "regauthctl --version"),
     (
         "token",
-        "no command shows a token; `regauthctl show NAME` shows its state, `regauthctl rotate NAME` replaces it",
+        "no command shows a token; `regauthctl show NAME` shows its state, `regauthctl login NAME` replaces it",
     ),
     ("unset", "`regauthctl set NAME KEY --unset`"),
     (

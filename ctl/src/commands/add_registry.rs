@@ -181,11 +181,16 @@ pub(crate) fn run(mut arguments: Arguments, client: &Client, folders: &Folders) 
     };
     let preset = arguments.preset;
     let request = Request::AddRegistry(Box::new(arguments.request(&name, token.clone())?));
+    let names_user = arguments.scheme.is_some() || arguments.username.is_some();
+    let check = (!names_user).then(|| arguments.request(&name, None)).transpose()?;
     let reply = match &owner {
         Some(owner) => proof::call(client, request, &arguments.token, owner),
         None => client.call(&request),
     };
-    let reply: Reply<RegistryAdded> = reply.map_err(|error| with_rejection_hint(error, preset))?;
+    let reply: Reply<RegistryAdded> = reply.map_err(|error| {
+        let error = with_rejection_hint(error, preset);
+        preflight::with_user_name_hint(error, check, client)
+    })?;
     let provider = provider_command(folders);
     let command = arguments.command_without_questions();
     let command = command.map(|line| format!("\nThe same without questions:\n\n{line}\n"));

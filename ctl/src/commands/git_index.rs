@@ -50,6 +50,7 @@ pub(super) fn complete(added: &mut RegistryAdded, client: &Client, token: Option
     added
         .notes
         .extend(foreign.iter().map(|place| place.other_host_note(name)));
+    added.notes.extend(config.api_slash_note());
     if config.auth_required {
         added.notes.push(AUTH_REQUIRED.to_owned());
     }

@@ -17,10 +17,13 @@ use crate::token::TokenFlags;
 
 /// Log in to a registry: type its token, or confirm a code
 ///
-/// For a registry whose token is in the store, asks for a token as `regauthctl rotate` does. For one whose source has
-/// identity=device, shows a code and the page that asks for it, opens the page on a
-/// desktop, and waits until you have confirmed. The daemon keeps the refresh token in its store and gets tokens with it
-/// from then on.
+/// For a registry whose token is in the store, asks for a token without echo and lets the daemon verify it first. A token
+/// that the registry rejects changes nothing. Clients need no restart.
+///
+/// For a registry whose source has identity=device, shows a code and the page that asks for it, opens the page on a desktop,
+/// and waits until you have confirmed. The daemon keeps the refresh token in its store and gets tokens with it from then on.
+///
+/// For a token from a file or a program, the daemon reads the file or runs the program again.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -30,6 +33,10 @@ pub(crate) struct Arguments {
     /// Do not open a browser
     #[arg(long)]
     no_browser: bool,
+
+    /// Store the token without asking the registry about it
+    #[arg(long)]
+    no_verify: bool,
 
     #[command(flatten)]
     token: TokenFlags,
@@ -48,11 +55,12 @@ pub(crate) fn run(arguments: Arguments, client: &Client) -> Result<Report, Error
     let Arguments {
         name,
         no_browser,
+        no_verify,
         token,
     } = arguments;
     let view: RegistryView = client.call(&Request::Show(ByName { name: name.clone() }))?.answer;
-    if view.source == "store" {
-        return rotate::with_token(name, token, client);
+    if REPLACEABLE_SOURCES.iter().any(|source| view.source.starts_with(source)) {
+        return rotate::with_token(name, no_verify, token, client);
     }
     if token.is_given() {
         let error = error::usage(format!(
@@ -123,5 +131,7 @@ fn describe(rotated: &Rotated) -> String {
     )
 }
 
+/// Beginnings of the sources for which a login is a rotation: the store's, and those that the daemon asks again by itself.
+const REPLACEABLE_SOURCES: [&str; 5] = ["store", "file:", "command:", "env:", "credential-of:"];
 /// Longest pause between two polls, in seconds.
 const MAX_INTERVAL: u64 = 60;

@@ -25,7 +25,7 @@ pub(crate) fn run(_: Arguments, client: &Client) -> Result<Report, ErrorBody> {
     Ok(Report::from_reply(reply, |reloaded: &Reloaded| {
         let registries = output::count(reloaded.registries as u64, "registry", "registries");
         format!(
-            "Reloaded; there are {registries} now.\n{}",
+            "Reloaded; regauthd serves {registries} now.\n{}",
             output::notes(&reloaded.notes)
         )
     }))

@@ -50,12 +50,13 @@ pub(crate) fn run(arguments: Arguments, client: &Client) -> Result<Report, Error
 }
 
 /// Rotates to a token that the person types or the flags name.
-pub(super) fn with_token(name: RegistryName, token: TokenFlags, client: &Client) -> Result<Report, ErrorBody> {
-    let arguments = Arguments {
-        name,
-        no_verify: false,
-        token,
-    };
+pub(super) fn with_token(
+    name: RegistryName,
+    no_verify: bool,
+    token: TokenFlags,
+    client: &Client,
+) -> Result<Report, ErrorBody> {
+    let arguments = Arguments { name, no_verify, token };
     run(arguments, client)
 }
 

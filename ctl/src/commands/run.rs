@@ -9,7 +9,7 @@ use std::process::{Child, Command, ExitStatus};
 use regauth_shared::index::AUTH_REQUIRED;
 use regauth_shared::paths::Folders;
 use regauth_shared::response::RegistryAdded;
-use regauth_shared::{ErrorBody, Request, Secret, request, secret_variables};
+use regauth_shared::{ErrorBody, ErrorKind, Request, Secret, request, secret_variables};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::SignalsInfo;
@@ -28,7 +28,7 @@ use crate::ephemeral_daemon::EphemeralDaemon;
 use crate::forward::{Forwarder, GrantSource};
 use crate::output::{self, Report};
 use crate::program::{PROVIDER, on_path, sibling};
-use crate::{error, reexec};
+use crate::{error, reexec, token};
 
 /// Run one command with the proxy set up for it
 ///
@@ -144,7 +144,7 @@ fn add_registry(
     verify: bool,
 ) -> Result<(), ErrorBody> {
     let (token, source) = match &registry.token {
-        TokenOrigin::Variable(variable) => (secrets.get(variable).cloned(), None),
+        TokenOrigin::Variable(variable) => (secrets.get(variable).map(|token| unwrapped(token, registry)), None),
         TokenOrigin::Source(source) => (None, Some(source.clone())),
     };
     let url = registry.url.clone();
@@ -154,7 +154,7 @@ fn add_registry(
         (None, [&[url], &registry.scopes[..]].concat())
     };
     let ca_file = registry.ca_file.as_deref().map(readable).transpose()?;
-    let mut added = client.call::<RegistryAdded>(&Request::AddRegistry(Box::new(request::AddRegistry {
+    let added = client.call::<RegistryAdded>(&Request::AddRegistry(Box::new(request::AddRegistry {
         name: registry.name.clone(),
         index,
         scopes,
@@ -174,12 +174,41 @@ fn add_registry(
         read_ahead: None,
         untrusted: false,
         verify,
-    })))?;
+    })));
+    let mut added = added.map_err(|error| not_started(error, registry))?;
     git_index::complete(&mut added.answer, client, token);
     // The environment gives cargo a placeholder, so this note needs no action.
     let notes = added.answer.notes.iter().filter(|note| *note != AUTH_REQUIRED).cloned();
     output::print_to_stderr(&output::notes(&notes.collect::<Vec<_>>()));
     Ok(())
+}
+
+/// The token in the value of a variable, which may hold what people paste around a token. A value that is no token then stays
+/// as it is, and the daemon says what is wrong with it.
+fn unwrapped(value: &Secret, registry: &RegistryFlags) -> Secret {
+    let default = if registry.username.is_some() { "basic" } else { "bearer" };
+    let scheme = registry.scheme.as_deref().unwrap_or(default);
+    token::parse_pasted(value.expose(), scheme).unwrap_or_else(|_| value.clone())
+}
+
+/// Error of a registry that the command cannot use.
+fn not_started(error: ErrorBody, registry: &RegistryFlags) -> ErrorBody {
+    let hint = match (error.kind, &registry.token, error.hint.as_deref()) {
+        (ErrorKind::TokenRejected, TokenOrigin::Variable(variable), _) => format!(
+            "the command was not started; check the token in {variable}, --scheme and --username of `{}`",
+            registry.name
+        ),
+        (ErrorKind::TokenRejected, TokenOrigin::Source(_), _) => format!(
+            "the command was not started; check --source, --scheme and --username of `{}`",
+            registry.name
+        ),
+        (_, _, Some(hint)) => format!("the command was not started; {hint}"),
+        (_, _, None) => "the command was not started".to_owned(),
+    };
+    ErrorBody {
+        hint: Some(hint),
+        ..error
+    }
 }
 
 /// Environment of the command: the clients' variables, and a `PATH` in which cargo finds the credential provider.

@@ -137,6 +137,11 @@ fn assignment(key: &str, values: &[String], view: &RegistryView) -> Result<BTree
                 return Err(error::usage(format!("{key} takes one value"))
                     .hint("put a value with blanks in quotes; scopes, programs and rejected-by take several values"));
             };
+            if key == "scheme" && value == "basic" && view.username.is_none() {
+                let name = &view.name;
+                return Err(error::usage("the scheme basic needs a user name")
+                    .hint(format!("`regauthctl set {name} username USER` sets both")));
+            }
             match key {
                 "index" => scopes_for_index(view, value).and_then(|scopes| put("scopes", json!(scopes))),
                 "username" if view.scheme != "basic" => put("scheme", json!("basic")),

@@ -13,7 +13,7 @@ use url::Url;
 use crate::doctor::gateway::parse_url;
 use crate::setup::gateway::{NewGateway, TokenOrigin, token_file};
 use crate::setup::{SetupPlan, SetupTarget, Tool};
-use crate::{error, paste, token};
+use crate::{error, token};
 
 /// Flags of a gateway.
 #[derive(clap::Args)]
@@ -153,7 +153,7 @@ fn check_token_file(file: &Path) -> Result<(), ErrorBody> {
 
 /// The token in a text: alone, or in the proxy URL that `regauthctl grant` prints.
 fn parse_token(text: &str) -> Result<Secret, ErrorBody> {
-    let text = paste::piped_token(text).trim();
+    let text = text.trim();
     let url = Url::parse(text).ok();
     let token = url.as_ref().and_then(Url::password).unwrap_or(text);
     let is_usual = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);

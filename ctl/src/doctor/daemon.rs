@@ -55,7 +55,7 @@ fn store_kind(context: &DoctorContext) -> Option<Finding> {
             "store-forgets",
             "the store is memory",
             "every token is lost when regauthd ends",
-            "set `store` to keychain or vault in config.toml, restart regauthd, and rotate each token once",
+            "set `store` to keychain or vault in config.toml, restart regauthd, and give each token again: regauthctl login NAME",
         )
         .into_note()
     };

@@ -59,14 +59,14 @@ fn check_binding(view: &RegistryView) -> Option<Finding> {
 
 fn check_verdict(context: &DoctorContext, verdict: &Verdict) -> Option<Finding> {
     let name = &verdict.name;
-    let rotate = format!("regauthctl rotate {name}");
+    let login = format!("regauthctl login {name}");
     match verdict.result {
         VerdictResult::Accepted => None,
         VerdictResult::Rejected => Some(Finding::new(
             "token-rejected",
             format!("{name}: {}", verdict.detail),
             "every request to it fails; regauthd stops sending the token, so that the account is not locked",
-            rotate,
+            login,
         )),
         VerdictResult::Public => Some(
             Finding::new(
@@ -83,7 +83,7 @@ fn check_verdict(context: &DoctorContext, verdict: &Verdict) -> Option<Finding> 
             "token-missing",
             format!("{name} has no token: {}", verdict.detail),
             "requests to it carry no credential",
-            verdict.hint.clone().unwrap_or(rotate),
+            verdict.hint.clone().unwrap_or(login),
         )),
         VerdictResult::Inconclusive => inconclusive(context, verdict),
         _ => Some(no_answer(context, verdict)),

@@ -39,10 +39,15 @@ pub(super) fn recipe(plan: &Plan<'_>, grant: &GrantView, url: &str, file: Option
         variables.retain(|(name, _)| name.starts_with("CARGO_") || uses_git && GIT.contains(&name.as_str()));
     }
     let mut recipe = Recipe::new(plan.client);
-    recipe.notes.push(format!(
-        "the client must be able to read {bundle}; if it cannot, give it {} and name its path there with --bundle-folder",
-        plan.info.bundle_folder.as_deref().unwrap_or("a copy of the bundle's folder")
-    ));
+    let folder = plan.info.bundle_folder.as_deref();
+    let folder = folder.unwrap_or("a copy of the bundle's folder");
+    recipe.notes.push(match &plan.overrides.bundle_folder {
+        Some(named) => format!("give the client {folder} as {named}: it must be able to read {bundle}"),
+        None => format!(
+            "the client must be able to read {bundle}; if it cannot, give it {folder} and name its path there with \
+             --bundle-folder"
+        ),
+    });
     recipe.notes.extend(plan.own_user_note());
     recipe.file_text = Shell::assignments(&variables);
     recipe.variables = variables;

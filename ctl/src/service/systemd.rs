@@ -299,7 +299,7 @@ const UNITS: [&str; 3] = ["regauthd-proxy.socket", "regauthd-control.socket", "r
 const VAULTS: [&str; 2] = ["/var/lib/private/regauth/vault.age", "/var/lib/regauth/vault.age"];
 /// Note for the users of a guarded daemon that is removed.
 const WAY_BACK: &str = "each user gets a daemon of their own again with `regauthctl service install`; their config.toml still has \
-                        the registries that were moved, and `regauthctl rotate NAME` gives each its token again";
+                        the registries that were moved, and `regauthctl login NAME` gives each its token again";
 const CREDENTIAL_FOLDER: &str = "/etc/credstore.encrypted";
 const VAULT_KEY: &str = "/etc/credstore.encrypted/regauth.vault-identity";
 

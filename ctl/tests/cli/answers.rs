@@ -122,7 +122,7 @@ fn shows_problems_with_their_hints_in_status() {
     let run = home.run(&["status"]);
     assert!(
         run.stdout
-            .contains("problem: corp: the registry rejected the token\nhint: regauthctl rotate corp\n")
+            .contains("problem: corp: the registry rejected the token\nhint: regauthctl login corp\n")
     );
     assert_eq!(run.code, Some(0));
 }

@@ -276,7 +276,7 @@ fn duration(text: &str) -> Result<Duration, &'static str> {
 pub const INITIAL: &str = r#"# regauth: registries and settings of the daemon.
 #
 # Tokens are never in this file. `regauthctl add-registry NAME --index URL` asks for a token and writes the rest here;
-# `regauthctl rotate NAME` replaces the token. After an edit by hand, run `regauthctl reload`: it reports every error.
+# `regauthctl login NAME` replaces the token. After an edit by hand, run `regauthctl reload`: it reports every error.
 
 # Address that build tools connect to. Loopback only, unless every client needs a grant; port 0 picks a free port.
 # listen = "127.0.0.1:9001"

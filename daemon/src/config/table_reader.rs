@@ -21,7 +21,7 @@ pub(super) struct TableReader<'a, 't> {
     /// Such as `registries.corp`; empty for the top of the file.
     path: String,
     /// Command that takes a token for this table.
-    rotate_command: String,
+    login_command: String,
     header_offset: usize,
     table: &'a DeTable<'t>,
     keys: Cow<'static, [(&'static str, &'static str)]>,
@@ -33,7 +33,7 @@ impl<'a, 't> TableReader<'a, 't> {
     pub(super) fn top(table: &'a DeTable<'t>, keys: KnownKeys, problems: &'a mut ProblemCollector<'t>) -> Self {
         let mut top = Self {
             path: String::new(),
-            rotate_command: "regauthctl rotate NAME".to_owned(),
+            login_command: "regauthctl login NAME".to_owned(),
             header_offset: 0,
             table,
             keys: keys.into(),
@@ -66,14 +66,14 @@ impl<'a, 't> TableReader<'a, 't> {
         let is_lower = !key.contains(|c: char| c.is_ascii_uppercase());
         let presentable = is_presentable(key) || (is_lower && key.parse::<RegistryName>().is_ok());
         let name = if presentable { key } else { "…" };
-        let (path, rotate_command) = match self.path.as_str() {
-            "" => (name.to_owned(), self.rotate_command.clone()),
-            "registries" if presentable => (format!("registries.{key}"), format!("regauthctl rotate {key}")),
-            outer => (format!("{outer}.{name}"), self.rotate_command.clone()),
+        let (path, login_command) = match self.path.as_str() {
+            "" => (name.to_owned(), self.login_command.clone()),
+            "registries" if presentable => (format!("registries.{key}"), format!("regauthctl login {key}")),
+            outer => (format!("{outer}.{name}"), self.login_command.clone()),
         };
         Some(TableReader {
             path,
-            rotate_command,
+            login_command,
             header_offset: value.span().start,
             table,
             keys: Cow::Borrowed(&[]),
@@ -94,7 +94,7 @@ impl<'a, 't> TableReader<'a, 't> {
             };
             let mut reader = TableReader {
                 path: key.to_owned(),
-                rotate_command: self.rotate_command.clone(),
+                login_command: self.login_command.clone(),
                 header_offset: table.span().start,
                 table: content,
                 keys: keys.into(),
@@ -290,7 +290,7 @@ impl<'a, 't> TableReader<'a, 't> {
                 let label = self.label(key);
                 format!(
                     "{label}: tokens do not belong in this file; use `{}`",
-                    self.rotate_command
+                    self.login_command
                 )
             } else {
                 format!("unknown key {}{}", self.label(key), self.suggestion(key))

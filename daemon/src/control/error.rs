@@ -31,11 +31,11 @@ impl From<StoreError> for ErrorBody {
             StoreError::Refused(_) => (ErrorKind::Refused, "`regauthctl status` says what protects the secrets"),
             StoreError::Unusable(_) => (
                 ErrorKind::StoreUnavailable,
-                "`regauthctl rotate` writes the registry's token again",
+                "`regauthctl login` writes the registry's token again",
             ),
             StoreError::Damaged(_) => (
                 ErrorKind::StoreUnavailable,
-                "put the file back from a backup; or move the vault away, wait 5 s, and run `regauthctl rotate` for each \
+                "put the file back from a backup; or move the vault away, wait 5 s, and run `regauthctl login` for each \
                  registry",
             ),
             StoreError::Failed(_) => (

@@ -219,7 +219,7 @@ pub(super) async fn initial_token(
             why.clone(),
         )
         .hint(
-            "nothing was stored; fix the source and repeat, or add the registry without verification with --no-verify",
+            "it was not added; fix the source and repeat, or add the registry without verification with --no-verify",
         )),
         _ => Ok(initial),
     }

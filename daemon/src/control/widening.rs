@@ -104,7 +104,7 @@ impl Widening {
         }
         let message = format!("this is not the present token of `{}`", self.owner);
         Err(ErrorBody::new(ErrorKind::Refused, message).hint(format!(
-            "nothing was changed; give the token that {} has now, or replace it first: `regauthctl rotate {}`",
+            "nothing was changed; give the token that {} has now, or replace it first: `regauthctl login {}`",
             self.owner, self.owner
         )))
     }

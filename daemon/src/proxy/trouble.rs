@@ -44,7 +44,7 @@ impl Trouble {
             ProxyError::TokenRejected(_) => (
                 REJECTED,
                 format!("{host} rejected the token"),
-                format!("`regauthctl verify {registry}` asks again, `regauthctl rotate {registry}` replaces the token"),
+                format!("`regauthctl verify {registry}` asks again, `regauthctl login {registry}` replaces the token"),
             ),
             _ => return None,
         };

@@ -141,7 +141,7 @@ pub enum InvalidScheme {
 impl From<UnsendableSecret> for ErrorBody {
     fn from(error: UnsendableSecret) -> Self {
         Self::new(ErrorKind::Invalid, error.to_string())
-            .hint("nothing was stored; give the token as the registry shows it; a password goes with the scheme basic")
+            .hint("nothing was changed; give the token as the registry shows it; a password goes with the scheme basic")
     }
 }
 

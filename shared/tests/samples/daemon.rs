@@ -60,7 +60,7 @@ pub(super) fn requests() -> Vec<(&'static str, Request)> {
 pub(super) fn answers(each: &mut impl EachAnswer) {
     let problem = Problem {
         message: "corp: the registry rejected the token".to_owned(),
-        hint: "regauthctl rotate corp".to_owned(),
+        hint: "regauthctl login corp".to_owned(),
     };
     each.check("status", status("open", vec![]));
     each.check("status-locked", status("locked", vec![problem]));

@@ -83,7 +83,7 @@ fn an_invalid_token_is_a_usage_error_and_the_old_one_stays() {
         ("", "is empty"),
         ("\n", "is empty"),
         ("sentinel-in-the-wrong-location\nanother", "several lines"),
-        (" sentinel-in-the-wrong-location", "blanks"),
+        ("\" sentinel-in-the-wrong-location\"", "blanks"),
         ("sentinel-in-the-wrong-location\u{e9}", "printable ASCII"),
         ("sentinel-in-the-wrong-location\0", "control character"),
         (&long, "16 KiB"),
@@ -114,7 +114,7 @@ fn an_unknown_registry_is_not_found_and_the_known_ones_are_listed() {
 fn a_taken_name_or_scope_is_refused() {
     let fixture = Fixture::start();
     let add = "add-registry corp --token-stdin --scope https://a.example/";
-    fixture.refuses(add, EXISTS, "regauthctl rotate corp");
+    fixture.refuses(add, EXISTS, "regauthctl login corp");
     let add = format!(
         "add-registry new --token-stdin --scope {}",
         fixture.registry.url("/corp")

@@ -25,7 +25,7 @@ fn a_token_is_not_stored_when_its_registry_gives_no_clear_answer() {
     ] {
         let add = format!("add-registry new --token-stdin --scope {location}");
         let refused = fixture.refuses(&fixture.trusting(&add), FAILED, says);
-        assert!(hint(&refused).contains("nothing was stored"), "{}", refused.json);
+        assert!(hint(&refused).contains("it was not added"), "{}", refused.json);
     }
     assert!(target.requests().is_empty(), "a redirect was followed");
     let add = format!(

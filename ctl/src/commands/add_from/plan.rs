@@ -274,10 +274,14 @@ fn describe_new(entry: &Entry) -> String {
     let definition = &entry.definition;
     let mut lines = vec![format!("  {}: new", definition.name)];
     let places = definition.index.iter().chain(&definition.scopes);
-    let urls: Vec<String> = places
-        .chain(&definition.token_service)
-        .map(|url| in_ascii(url))
-        .collect();
+    let places = places.chain(&definition.token_service);
+    let mut urls: Vec<String> = Vec::new();
+    // A file may name its index as a scope too.
+    for url in places.map(|url| in_ascii(url)) {
+        if !urls.iter().any(|known| is_same_place(known, &url)) {
+            urls.push(url);
+        }
+    }
     lines.push(format!("    its token goes to {}", registry_text::hosts(&urls)));
     lines.extend(urls.iter().map(|url| format!("      {url}")));
     if let Some(found) = &entry.index_from {
@@ -297,6 +301,10 @@ fn describe_new(entry: &Entry) -> String {
         .iter()
         .map(|line| format!("{}\n", line.replace(char::is_control, "\u{fffd}")))
         .collect()
+}
+
+fn is_same_place(one: &str, other: &str) -> bool {
+    one.trim_end_matches('/') == other.trim_end_matches('/')
 }
 
 /// URL with its host in ASCII: letters of another alphabet may look like those of a host that the person knows.

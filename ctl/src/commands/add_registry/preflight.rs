@@ -34,6 +34,24 @@ pub(super) fn require_passed(request: AddRegistry, client: &Client) -> Result<()
     }
 }
 
+/// Adds the missing user name to the error of a rejected token, if the registry asks for one. `check` is the registry's
+/// definition, if it has neither a scheme nor a user name.
+pub(super) fn with_user_name_hint(mut error: ErrorBody, check: Option<AddRegistry>, client: &Client) -> ErrorBody {
+    let Some(check) = check.filter(|_| error.kind == ErrorKind::TokenRejected) else {
+        return error;
+    };
+    let checked = client.call::<RegistryChecked>(&Request::CheckRegistry(Box::new(check)));
+    let challenges = checked.map(|reply| reply.answer.challenges).unwrap_or_default();
+    let wants = |scheme: &str| challenges.iter().any(|challenge| challenge == scheme);
+    if wants("basic") && !wants("bearer") {
+        let hint = error.hint.take().map_or_else(String::new, |hint| format!("; {hint}"));
+        error.hint = Some(format!(
+            "the registry asks for a user name with the token: repeat with --username USER{hint}"
+        ));
+    }
+    error
+}
+
 impl Arguments {
     /// Asks the registry, unless no person is asked for the token or verification is off. Completes the scheme by the
     /// registry's challenge.

@@ -27,6 +27,7 @@ impl Arguments {
         self.scopes
             .iter_mut()
             .for_each(|scope| *scope = paste::url(scope).to_owned());
+        self.require_schemes()?;
         let covers_nothing = self.index.is_none() && self.scopes.is_empty();
         let incomplete = covers_nothing || self.name.is_none();
         if incomplete && !prompt::is_interactive() {
@@ -47,6 +48,24 @@ impl Arguments {
             self.apply_preset(preset)?;
         }
         self.take_name_of_cargo(name)
+    }
+
+    /// Refuses a host and a path without `https://`, and names the URL that is meant.
+    fn require_schemes(&self) -> Result<(), ErrorBody> {
+        let meant = |text: &String| paste::url_without_scheme(text);
+        if let Some(url) = self.index.as_ref().and_then(meant) {
+            return Err(
+                error::usage("--index: a URL such as https://host/path/ begins with https://")
+                    .hint(format!("for a sparse index: sparse+{url}; for one in git: {url}")),
+            );
+        }
+        match self.scopes.iter().find_map(meant) {
+            Some(url) => Err(
+                error::usage("--scope: a URL such as https://host/path/ begins with https://")
+                    .hint(format!("--scope {url}")),
+            ),
+            None => Ok(()),
+        }
     }
 
     /// Offers the name that cargo's configuration has for the index already: cargo rejects an index with two names.

@@ -235,11 +235,11 @@ const INVALID_KEYS: &[(&str, &str)] = &[
     ),
     (
         "token = 'x'",
-        "3:1: `token` in CORP: tokens do not belong in this file; use `regauthctl rotate corp`",
+        "3:1: `token` in CORP: tokens do not belong in this file; use `regauthctl login corp`",
     ),
     (
         "api_key = 'x'",
-        "3:1: `api_key` in CORP: tokens do not belong in this file; use `regauthctl rotate corp`",
+        "3:1: `api_key` in CORP: tokens do not belong in this file; use `regauthctl login corp`",
     ),
 ];
 

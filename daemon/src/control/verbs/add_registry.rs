@@ -141,7 +141,7 @@ fn refuse_taken_name(state: &State, name: &RegistryName) -> Result<(), ErrorBody
     }
     let error = ErrorBody::new(ErrorKind::Exists, format!("there is a registry `{name}` already"));
     Err(error.hint(format!(
-        "`regauthctl rotate {name}` replaces its token; `regauthctl remove-registry {name}` removes it"
+        "`regauthctl login {name}` replaces its token; `regauthctl remove-registry {name}` removes it"
     )))
 }
 
@@ -253,8 +253,8 @@ async fn permit_sharing(
 }
 
 fn require_accepted(probed: ProbeResult, name: &RegistryName) -> Result<ProbeResult, ErrorBody> {
-    let if_rejected = format!("nothing was stored; check the token, --scheme and --username, then add `{name}` again");
-    let if_unclear = "nothing was stored; fix the cause and repeat, or add it without verification with --no-verify";
+    let if_rejected = format!("`{name}` was not added; check the token, --scheme and --username, then repeat");
+    let if_unclear = "it was not added; fix the cause and repeat, or add it without verification with --no-verify";
     probed.require_accepted(&if_rejected, if_unclear)
 }
 
@@ -297,6 +297,7 @@ fn cover_index(
             (false, _) => notes.push(location.other_host_note(name)),
         }
     }
+    notes.extend(config.api_slash_note());
     if config.auth_required {
         notes.push(AUTH_REQUIRED.to_owned());
     }

@@ -43,7 +43,7 @@ pub(crate) async fn logout(controller: &Controller, request: ByName) -> Result<L
     }
     let next = match route.registry.source.needs_login() {
         true => format!("`regauthctl login {name}` logs in again"),
-        false => format!("`regauthctl rotate {name}` takes a new token"),
+        false => format!("`regauthctl login {name}` takes a new token"),
     };
     let missing = CredentialState::Missing(format!("logged out; {next}"));
     let replaced = credential.replace_in_turn(ticket, missing);

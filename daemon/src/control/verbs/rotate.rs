@@ -65,7 +65,7 @@ fn new_token(route: &RegistryRoute, token: Option<Secret>) -> Result<NewToken, E
             format!("the token of `{name}` is in the store, so the request needs a new one"),
         )),
         (Source::Of(owner), _) => Err(refused(format!("`{name}` uses the credential of `{owner}`"))
-            .hint(format!("`regauthctl rotate {owner}` rotates it for both"))),
+            .hint(format!("`regauthctl login {owner}` replaces it for both"))),
         (source @ Source::Environment(_), _) => Err(elsewhere(source).hint(
             "the environment is read once: set the variable again where regauthd is started, and restart regauthd",
         )),

@@ -344,8 +344,8 @@ pub(in crate::control) fn ending_problem(route: &RegistryRoute, warn_before: Dur
         "ends"
     };
     let hint = match &route.registry.source {
-        Source::Of(owner) => format!("`regauthctl rotate {owner}` gives it a new one"),
-        _ => format!("`regauthctl rotate {name}` gives it a new one"),
+        Source::Of(owner) => format!("`regauthctl login {owner}` gives it a new one"),
+        _ => format!("`regauthctl login {name}` gives it a new one"),
     };
     Some(Problem {
         message: format!("the token of the registry `{name}` {verb} at {}", rfc3339(ends)),
@@ -396,13 +396,13 @@ pub(in crate::control) fn credential_problem(route: &RegistryRoute) -> Option<Pr
         (CredentialState::Ready(_) | CredentialState::Locked | CredentialState::Unreadable(_), _) => return None,
     };
     let hint = match &route.registry.source {
-        Source::Store => format!("`regauthctl rotate {name}` gives it a new one"),
+        Source::Store => format!("`regauthctl login {name}` gives it a new one"),
         source if source.needs_login() => format!("`regauthctl login {name}` logs you in"),
         Source::Environment(_) => "set the variable where regauthd is started, and start it again".to_owned(),
         Source::File(_) | Source::Command(_) | Source::Minted(_) => {
             format!("fix its source; regauthd asks it again by itself, and at once by `regauthctl rotate {name}`")
         }
-        Source::Of(owner) => format!("`regauthctl rotate {owner}` gives both a new one"),
+        Source::Of(owner) => format!("`regauthctl login {owner}` gives both a new one"),
     };
     Some(Problem { message, hint })
 }

@@ -27,7 +27,7 @@ impl Platform {
     pub(super) const PROTECTION: &str = "the keyring of this desktop session";
 
     pub(super) const EXPOSURE: &str = "every program of this user can read the tokens while the keyring is unlocked; \
-        better: a daemon with a user of its own, `sudo regauthctl service install --system`";
+        better: a daemon with a user of its own, `sudo regauthctl service install --for USER`";
 
     /// Connects to the session bus and the service on it.
     pub(super) fn connect() -> Result<Self, StoreError> {

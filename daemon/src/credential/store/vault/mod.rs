@@ -307,7 +307,7 @@ impl Store for VaultStore {
             VaultKey::File(_) => {
                 "every program of the daemon's user can read the tokens, with the key beside the vault; better: a \
                  passphrase, `regauthctl unlock --set-passphrase`, or a daemon with a user of its own, `sudo regauthctl \
-                 service install --system`"
+                 service install --for USER`"
             }
             VaultKey::Passphrase(_) => {
                 "programs of the daemon's user cannot read the tokens without the passphrase; they can open writes, and \

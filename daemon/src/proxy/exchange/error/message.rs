@@ -89,7 +89,7 @@ const PROGRAM_DENIED: &str = "The registry `{name}` serves only the programs tha
     so nothing was sent. `regauthctl watch --refused` names it: add it to `programs` in config.toml, then `regauthctl \
     reload`.\n";
 const TOKEN_REJECTED: &str = "The registry `{name}` rejected the token that regauth holds for it. Ask the registry again \
-    with `regauthctl verify {name}`, or replace the token with `regauthctl rotate {name}`.\n";
+    with `regauthctl verify {name}`, or replace the token with `regauthctl login {name}`.\n";
 const ACCESS_DENIED: &str = "The registry `{name}` answers 401 for this URL, and nothing says that the token is bad. Check \
     the URL and what the token may read; `regauthctl verify {name}` asks the registry about the token.\n";
 const UNCONFIRMED: &str = "The registry `{name}` has changed beyond what its token was given for, so nothing was sent. \
@@ -97,7 +97,7 @@ const UNCONFIRMED: &str = "The registry `{name}` has changed beyond what its tok
 const STORE_LOCKED: &str = "The store that keeps regauth's tokens is locked, so nothing was sent. Unlock it with \
     `regauthctl unlock`.\n";
 const CREDENTIAL_UNAVAILABLE: &str = "regauth has no token for the registry `{name}`, so nothing was sent. Find the reason with \
-    `regauthctl show {name}`, and set a new token with `regauthctl rotate {name}`.\n";
+    `regauthctl show {name}`, and set a new token with `regauthctl login {name}`.\n";
 const TOKEN_SERVICE: &str = "The token service of the registry `{name}` gave no token, so nothing was sent. Find the reason with \
     `regauthctl verify {name}`.\n";
 const STORE_UNAVAILABLE: &str = "The store that keeps regauth's tokens cannot be read, so nothing was sent. Find the reason \
