@@ -42,7 +42,8 @@ impl TokenFlags {
         self.token_env.is_none() && io::stdin().is_terminal()
     }
 
-    /// Reads the token, in what people paste around it. `prompt` names the scheme, and the text before a person is asked.
+    /// Reads the token, in what people paste around it. `prompt` is called before a person is asked, and for the scheme of a
+    /// token with words around it.
     ///
     /// # Errors
     /// The text is not a token, no flag was given and there is no terminal, or `prompt` fails.
@@ -54,11 +55,18 @@ impl TokenFlags {
             return Err(error::usage("cannot ask for the token without a terminal")
                 .hint("pipe the token in with --token-stdin, or name a variable with --token-env VAR"));
         }
-        let TokenPrompt { text, scheme } = prompt()?;
-        let given = match in_environment {
-            Some(given) => given,
-            None if is_typed => from_terminal(&text)?,
-            None => from_stdin()?,
+        let (given, scheme) = match in_environment {
+            None if is_typed => {
+                let TokenPrompt { text, scheme } = prompt()?;
+                (from_terminal(&text)?, scheme)
+            }
+            given => {
+                let given = given.map_or_else(from_stdin, Ok)?;
+                // Only a blank separates a token from a word of its header, and what that is depends on the scheme.
+                let has_words = paste::token(&given, RAW).contains(' ');
+                let scheme = if has_words { prompt()?.scheme } else { RAW.to_owned() };
+                (given, scheme)
+            }
         };
         parse_pasted(&given, &scheme).map_err(|invalid| {
             error::usage(invalid.to_string()).hint("nothing was sent; give the token as the registry has shown it")
@@ -236,5 +244,7 @@ pub(crate) fn from_environment(variable: &str) -> Result<Zeroizing<String>, Erro
     }
 }
 
+/// Scheme whose token may begin with any word.
+const RAW: &str = "raw";
 /// In bytes: twice the longest [`Secret`].
 const STDIN_LIMIT: usize = 32 * 1024;

@@ -208,7 +208,7 @@ fn rejects_malformed_tokens_before_it_connects() {
         (&b""[..], "the token is empty"),
         (b"  \n", "the token is empty"),
         (b"CANARY-s3cret\nsecond", "the token has several lines"),
-        (b" CANARY-s3cret", "begins or ends with blanks"),
+        (b"\"CANARY-s3cret \"", "begins or ends with blanks"),
         (b"CANARY-s3cret\x07", "control character"),
         (b"CANARY-s3cret\xff", "not text"),
         (&[b'x'; 100_000], "longer than 16 KiB"),

@@ -83,7 +83,7 @@ fn an_invalid_token_is_a_usage_error_and_the_old_one_stays() {
         ("", "is empty"),
         ("\n", "is empty"),
         ("sentinel-in-the-wrong-location\nanother", "several lines"),
-        ("\" sentinel-in-the-wrong-location\"", "blanks"),
+        ("\"sentinel-in-the-wrong-location \"", "blanks"),
         ("sentinel-in-the-wrong-location\u{e9}", "printable ASCII"),
         ("sentinel-in-the-wrong-location\0", "control character"),
         (&long, "16 KiB"),
