@@ -63,7 +63,7 @@ impl TokenFlags {
             given => {
                 let given = given.map_or_else(from_stdin, Ok)?;
                 // Only a blank separates a token from a word of its header, and what that is depends on the scheme.
-                let has_words = paste::token(&given, RAW).contains(' ');
+                let has_words = paste::token(&given, RAW).trim().contains(' ');
                 let scheme = if has_words { prompt()?.scheme } else { RAW.to_owned() };
                 (given, scheme)
             }
