@@ -6,7 +6,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -186,12 +186,18 @@ async fn connect_to(proxy: &CorporateProxy) -> Result<TcpStream, DialError> {
 
 /// TCP connection without a proxy.
 async fn direct(uri: Uri, addresses: Addresses) -> Result<TcpStream, DialError> {
-    let mut connector = HttpConnector::new_with_resolver(Resolver(addresses));
+    let resolver = Resolver {
+        addresses,
+        found: Arc::default(),
+    };
+    let found = Arc::clone(&resolver.found);
+    let mut connector = HttpConnector::new_with_resolver(resolver);
     configure(&mut connector);
     let connected = connector.call(uri).await;
-    connected
-        .map(TokioIo::into_inner)
-        .map_err(|error| DialError::Unreachable(Box::new(error)))
+    connected.map(TokioIo::into_inner).map_err(|error| DialError::Unreachable {
+        addresses: found.get().cloned().unwrap_or_default(),
+        source: Box::new(error),
+    })
 }
 
 /// Host and port of a URL. Every pool's URL has a valid authority.
@@ -264,7 +270,7 @@ impl Addresses {
         let lookup = async {
             let name: Name = name.parse().map_err(|_| DialError::Invalid)?;
             let found = GaiResolver::new().call(name).await;
-            found.map_err(|error| DialError::Unreachable(Box::new(NameLookupError(error))))
+            found.map_err(|error| NameLookupError(error).into())
         };
         let found: Vec<SocketAddr> = match lookup.await {
             Ok(found) => found.collect(),
@@ -279,7 +285,7 @@ impl Addresses {
     fn check_all(self, found: &[SocketAddr]) -> Result<(), DialError> {
         if found.is_empty() {
             let error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-            return Err(DialError::Unreachable(Box::new(NameLookupError(error))));
+            return Err(NameLookupError(error).into());
         }
         found.iter().try_for_each(|address| self.check(address.ip()))
     }
@@ -287,7 +293,11 @@ impl Addresses {
 
 /// The system's resolver, with a check of the addresses.
 #[derive(Clone, Debug)]
-struct Resolver(Addresses);
+struct Resolver {
+    addresses: Addresses,
+    /// Addresses of the name, once it was looked up.
+    found: Arc<OnceLock<Box<[IpAddr]>>>,
+}
 
 impl Service<Name> for Resolver {
     type Response = std::vec::IntoIter<SocketAddr>;
@@ -299,8 +309,12 @@ impl Service<Name> for Resolver {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let addresses = self.0;
-        Box::pin(async move { addresses.resolve(name.as_str()).await.map(Vec::into_iter) })
+        let Self { addresses, found } = self.clone();
+        Box::pin(async move {
+            let resolved = addresses.resolve(name.as_str()).await?;
+            let _ = found.set(resolved.iter().map(SocketAddr::ip).collect());
+            Ok(resolved.into_iter())
+        })
     }
 }
 
@@ -334,15 +348,41 @@ pub enum DialError {
     /// The client has a grant, and the host is not public.
     #[error("a grant does not allow this host")]
     Forbidden(#[source] Forbidden),
-    /// No address of the host accepts a connection.
+    /// No address of the host accepts a connection, or its name has none.
     #[error("cannot connect")]
-    Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Unreachable {
+        /// Addresses of the host's name; empty for a host that is an address itself.
+        addresses: Box<[IpAddr]>,
+        /// Reason of the last one.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The corporate proxy cannot be reached or refuses.
     #[error("cannot connect through the corporate proxy")]
     Proxy(#[from] CorporateProxyError),
     /// Plain HTTP with a token, and an address that is not loopback.
     #[error("plain HTTP with a token goes to loopback only")]
     NotLoopback(#[source] NotLoopback),
+}
+
+impl DialError {
+    /// Addresses that accepted no connection, from an error's chain.
+    pub(crate) fn addresses<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a [IpAddr] {
+        std::iter::successors(Some(error), |error| error.source())
+            .find_map(|error| match error.downcast_ref() {
+                Some(Self::Unreachable { addresses, .. }) => Some(&**addresses),
+                _ => None,
+            })
+            .unwrap_or_default()
+    }
+}
+
+impl From<NameLookupError> for DialError {
+    fn from(error: NameLookupError) -> Self {
+        Self::Unreachable {
+            addresses: Box::default(),
+            source: Box::new(error),
+        }
+    }
 }
 
 /// The system's resolver gave no address.
@@ -372,7 +412,8 @@ const LOOPBACK: [SocketAddr; 2] = [
 /// Time for TCP and all handshakes with a corporate proxy. It answers a CONNECT after it has connected to the host. Shorter
 /// than the deadline of the opening, so that the proxy is named.
 const PROXY_TIMEOUT: Duration = Duration::from_secs(12);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// Shorter than the deadline of the opening, so that the addresses are named.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(12);
 const HAPPY_EYEBALLS_DELAY: Duration = Duration::from_millis(250);
 const KEEP_ALIVE_TIME: Duration = Duration::from_secs(60);
 #[cfg(target_os = "linux")]
