@@ -40,6 +40,17 @@ impl std::fmt::Debug for CompanyValue {
     }
 }
 
+/// A company's setting that regauthd lacks.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct MissingSetting {
+    /// Sentence about the setting.
+    pub(crate) problem: String,
+    /// Command or change to the configuration that gives regauthd the setting.
+    pub(crate) remedy: String,
+    /// False if regauthd has another setting in its place.
+    pub(crate) is_broken: bool,
+}
+
 impl CompanySetting {
     /// A proxy.
     pub(crate) fn proxy(place: &str, url: &str) -> Self {
@@ -81,55 +92,93 @@ impl CompanySetting {
         proxy.into_iter().chain(trust_store).collect()
     }
 
-    /// Sentence about a setting that regauthd lacks; `None` if it has the proxy or the roots, or the file has none.
-    pub(crate) fn problem(&self, info: &DaemonInfo) -> Option<String> {
-        let place = &self.place;
+    /// Looks for the setting in regauthd. `carry_over` is the command that gives it to regauthd, if there is one. `None` if
+    /// regauthd has the proxy or the roots, or the file has none.
+    pub(crate) fn missing(&self, info: &DaemonInfo, carry_over: Option<&str>) -> Option<MissingSetting> {
         match &self.value {
-            CompanyValue::Proxy(url) => {
-                let shown = without_login(url);
-                let is_used = shown == without_login(&info.proxy) || info.upstream_proxies.contains(&shown);
-                (!is_used).then(|| {
-                    format!(
-                        "{place} sets the proxy {shown}, and regauthd does not use it: hosts that only this proxy can \
-                         reach are out of reach"
-                    )
-                })
-            }
-            CompanyValue::CaFile(file) => {
-                let missing = missing_roots(Path::new(file), Path::new(&info.bundle));
-                (missing > 0).then(|| {
-                    format!(
-                        "{place} sets the CA file {file}, and regauth's bundle lacks {missing} of its certificates: \
-                         hosts whose certificates they signed are not trusted"
-                    )
-                })
-            }
-            CompanyValue::JavaTrustStore(file) => {
-                let ours = Path::new(&info.bundle).with_extension("jks");
-                // A key store cannot be read here. With a `ca-file`, somebody has taken care of the company's roots.
-                (Path::new(file) != ours && !info.has_company_roots).then(|| {
-                    format!(
-                        "{place} sets the trust store {file}, and regauth's replaces it: Java trusts only the bundle"
-                    )
-                })
-            }
+            CompanyValue::Proxy(url) => self.missing_proxy(&without_login(url), info, carry_over),
+            CompanyValue::CaFile(file) => self.missing_ca_file(file, info, carry_over),
+            CompanyValue::JavaTrustStore(file) => self.missing_trust_store(file, info),
         }
     }
 
-    /// Change to the configuration that gives regauthd the setting.
-    pub(crate) fn remedy(&self) -> String {
-        match &self.value {
-            CompanyValue::Proxy(_) => {
-                "set it as `proxy` below [upstream] in config.toml, then restart regauthd".to_owned()
+    /// A proxy of regauthd's own is a decision, so another one in a client is no fault.
+    fn missing_proxy(&self, shown: &str, info: &DaemonInfo, carry_over: Option<&str>) -> Option<MissingSetting> {
+        if shown == without_login(&info.proxy) || info.upstream_proxies.iter().any(|used| used == shown) {
+            return None;
+        }
+        let place = &self.place;
+        if info.configured_proxy.as_deref() == Some(shown) {
+            return Some(MissingSetting {
+                problem: format!("{place} sets the proxy {shown}, and regauthd uses it from its next start"),
+                remedy: format!("restart regauthd: {}", info.restart_command()),
+                is_broken: true,
+            });
+        }
+        if let Some(other) = info.configured_proxy.as_ref().or(info.upstream_proxies.first()) {
+            return Some(MissingSetting {
+                problem: format!("{place} sets the proxy {shown}, and regauthd has the proxy {other} instead"),
+                remedy: format!(
+                    "nothing, if {other} is right; else regauthctl upstream {shown}, then restart regauthd: {}",
+                    info.restart_command()
+                ),
+                is_broken: false,
+            });
+        }
+        let by_hand = || {
+            format!(
+                "regauthctl upstream {shown}, then restart regauthd: {}",
+                info.restart_command()
+            )
+        };
+        Some(MissingSetting {
+            problem: format!(
+                "{place} sets the proxy {shown}, and regauthd does not use it: hosts that only this proxy can reach are \
+                 out of reach"
+            ),
+            remedy: carry_over.map_or_else(by_hand, str::to_owned),
+            is_broken: true,
+        })
+    }
+
+    fn missing_ca_file(&self, file: &str, info: &DaemonInfo, carry_over: Option<&str>) -> Option<MissingSetting> {
+        let missing = missing_roots(Path::new(file), Path::new(&info.bundle));
+        let present = info.company_roots.as_deref();
+        let remedy = || match (present, carry_over) {
+            (Some(present), _) if present == file => "regauthctl reload".to_owned(),
+            (Some(present), _) => {
+                format!(
+                    "append the certificates of {file} to {present}, which is the `ca-file`; then regauthctl reload"
+                )
             }
-            CompanyValue::CaFile(file) => {
-                format!("set `ca-file = \"{file}\"` at the top of config.toml, then regauthctl reload")
-            }
-            CompanyValue::JavaTrustStore(file) => format!(
+            (None, Some(command)) => command.to_owned(),
+            (None, None) => format!("set `ca-file = \"{file}\"` at the top of config.toml, then regauthctl reload"),
+        };
+        (missing > 0).then(|| MissingSetting {
+            problem: format!(
+                "{} sets the CA file {file}, and regauth's bundle lacks {missing} of its certificates: hosts whose \
+                 certificates they signed are not trusted",
+                self.place
+            ),
+            remedy: remedy(),
+            is_broken: true,
+        })
+    }
+
+    /// A key store cannot be read here, nor carried over. With a `ca-file`, somebody has taken care of the company's roots.
+    fn missing_trust_store(&self, file: &str, info: &DaemonInfo) -> Option<MissingSetting> {
+        let ours = Path::new(&info.bundle).with_extension("jks");
+        (Path::new(file) != ours && info.company_roots.is_none()).then(|| MissingSetting {
+            problem: format!(
+                "{} sets the trust store {file}, and regauth's replaces it: Java trusts only the bundle",
+                self.place
+            ),
+            remedy: format!(
                 "write the company's roots in it to a PEM file (keytool -exportcert -rfc -keystore {file} -alias NAME), and \
                  set that as `ca-file` at the top of config.toml"
             ),
-        }
+            is_broken: true,
+        })
     }
 }
 
@@ -147,8 +196,8 @@ pub(crate) fn of_environment(current: impl Fn(&str) -> Option<String>) -> Vec<Co
 /// Prints a note on stderr for each setting of the environment that regauthd lacks: stdout is for a shell or a program.
 pub(crate) fn warn_of_replaced_variables(info: &DaemonInfo) {
     for setting in of_environment(|name| std::env::var(name).ok()) {
-        if let Some(problem) = setting.problem(info) {
-            output::print_to_stderr(&format!("note: {problem}; {}\n", setting.remedy()));
+        if let Some(MissingSetting { problem, remedy, .. }) = setting.missing(info, None) {
+            output::print_to_stderr(&format!("note: {problem}; {remedy}\n"));
         }
     }
 }
@@ -173,7 +222,7 @@ pub(crate) fn carry_over(
     info: &DaemonInfo,
     client: &Client,
 ) -> Result<Vec<String>, ErrorBody> {
-    let lacking = || settings.iter().filter(|setting| setting.problem(info).is_some());
+    let lacking = || settings.iter().filter(|setting| setting.missing(info, None).is_some());
     let proxy = lacking().find_map(|setting| match &setting.value {
         CompanyValue::Proxy(url) => Some(url),
         CompanyValue::CaFile(_) | CompanyValue::JavaTrustStore(_) => None,
@@ -209,7 +258,7 @@ fn no_proxy(current: impl Fn(&str) -> Option<String>) -> Vec<String> {
 }
 
 /// Scheme, host and port of a proxy, without user, password and path. A missing scheme is http, as for all clients.
-fn without_login(url: &str) -> String {
+pub(crate) fn without_login(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let origin = authority.rsplit_once('@').map_or(authority, |(_, origin)| origin);
@@ -249,6 +298,60 @@ mod tests {
             assert_eq!(without_login(url), shown);
             assert!(!format!("{:?}", CompanySetting::proxy("x", url)).contains('@'));
         }
+    }
+
+    #[test]
+    fn the_remedy_of_a_proxy_follows_from_what_regauthd_has() {
+        let (old, carry_over) = ("http://p.corp:3128", "regauthctl setup pip --carry-over");
+        let missing = |configured: Option<&str>, used: &[&str]| {
+            let info = DaemonInfo {
+                configured_proxy: configured.map(str::to_owned),
+                upstream_proxies: used.iter().map(ToString::to_string).collect(),
+                ..DaemonInfo::sample()
+            };
+            let missing = CompanySetting::proxy("pip.conf", old).missing(&info, Some(carry_over))?;
+            Some((missing.is_broken, missing.remedy))
+        };
+        assert_eq!(missing(None, &[]), Some((true, carry_over.to_owned())));
+        let (is_broken, remedy) = missing(Some(old), &[]).unwrap();
+        assert!(is_broken && remedy.starts_with("restart regauthd: "), "{remedy}");
+        let (is_broken, remedy) = missing(Some(old), &["http://other:1"]).unwrap();
+        assert!(is_broken && remedy.starts_with("restart regauthd: "), "{remedy}");
+        for (configured, used) in [(Some("http://other:1"), &[][..]), (None, &["http://other:1"][..])] {
+            let (is_broken, remedy) = missing(configured, used).unwrap();
+            assert!(
+                !is_broken && remedy.contains("regauthctl upstream http://p.corp:3128"),
+                "{remedy}"
+            );
+        }
+        assert_eq!(missing(Some(old), &[old]), None);
+    }
+
+    #[test]
+    fn no_remedy_carries_over_what_carry_over_leaves() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("corp.pem");
+        fs::write(&file, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+        let file = file.to_str().unwrap();
+        let remedy = |setting: CompanySetting, roots: Option<&str>| {
+            let info = DaemonInfo {
+                company_roots: roots.map(str::to_owned),
+                ..DaemonInfo::sample()
+            };
+            setting.missing(&info, Some("CARRY")).unwrap().remedy
+        };
+        assert_eq!(remedy(CompanySetting::ca_file("x", file), None), "CARRY");
+        assert_eq!(
+            remedy(CompanySetting::ca_file("x", file), Some(file)),
+            "regauthctl reload"
+        );
+        let appended = remedy(CompanySetting::ca_file("x", file), Some("/other.pem"));
+        assert!(
+            appended.contains("append") && appended.contains("/other.pem"),
+            "{appended}"
+        );
+        let java = remedy(CompanySetting::java_trust_store("x", "/x.jks"), None);
+        assert!(java.contains("keytool") && !java.contains("CARRY"), "{java}");
     }
 
     #[test]

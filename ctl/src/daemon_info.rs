@@ -9,6 +9,7 @@ use regauth_shared::response::{RegistryList, RegistryView, SocketOrigin, Status}
 use regauth_shared::{Request, placeholder};
 
 use crate::client::Client;
+use crate::company;
 use crate::program::{self, PROVIDER};
 
 /// Settings of the running daemon from which clients' configuration is made. Holds no secret.
@@ -28,8 +29,12 @@ pub(crate) struct DaemonInfo {
     pub(crate) bundle_folder: Option<String>,
     /// Corporate proxies that the daemon uses, without user and password.
     pub(crate) upstream_proxies: Vec<String>,
-    /// True if a company's roots are in the bundle: the global `ca-file` is set.
-    pub(crate) has_company_roots: bool,
+    /// Corporate proxy of the configuration, without user and password. It counts at the next start.
+    pub(crate) configured_proxy: Option<String>,
+    /// File of the company's roots that are in the bundle: the global `ca-file`.
+    pub(crate) company_roots: Option<String>,
+    /// Mode of the daemon: `user`, `guarded` or `machine`; empty for an older one.
+    pub(crate) mode: String,
     /// The daemon's registries.
     pub(crate) registries: Vec<RegistryView>,
     /// Absolute folder of `--home` or `REGAUTH_HOME`, if one was given.
@@ -56,13 +61,25 @@ impl DaemonInfo {
             clients: status.clients,
             bundle: known_bundle(&folders.bundle(), status.bundle),
             bundle_folder: status.bundle_folder,
-            has_company_roots: status.ca_file.is_some(),
+            configured_proxy: configured_proxy(&status.config),
+            company_roots: status.ca_file,
+            mode: status.mode,
             upstream_proxies: status.upstream_proxies.into_iter().map(|proxy| proxy.url).collect(),
             registries: list.registries,
             home,
             state: folders.state.clone(),
             provider: provider_command(folders),
         })
+    }
+
+    /// Command that restarts the daemon.
+    pub(crate) fn restart_command(&self) -> &'static str {
+        match (self.is_socket_activated, self.mode.as_str()) {
+            (false, _) => "regauthctl stop --wait, then start regauthd again",
+            (true, "guarded" | "machine") => "sudo systemctl restart regauthd",
+            (true, _) if cfg!(target_os = "macos") => "launchctl kickstart -k gui/$UID/regauthd",
+            (true, _) => "systemctl --user restart regauthd",
+        }
     }
 
     /// Name of the bundle's file, also in its folder for containers.
@@ -109,6 +126,13 @@ impl DaemonInfo {
     }
 }
 
+/// The corporate proxy in a configuration file. A guarded daemon's file is readable for root alone.
+fn configured_proxy(file: &str) -> Option<String> {
+    let document: toml_edit::DocumentMut = std::fs::read_to_string(file).ok()?.parse().ok()?;
+    let proxy = document.get("upstream")?.get("proxy")?.as_str()?;
+    Some(company::without_login(proxy))
+}
+
 /// The path that this user's clients know, if it leads to the daemon's bundle: `service install --for` makes it a link. Clients
 /// keep it, and find the bundle of a daemon of the user's own there again.
 fn known_bundle(known: &Path, served: String) -> String {
@@ -141,4 +165,27 @@ fn provider_program() -> String {
     let sibling = || program::sibling(PROVIDER).filter(|program| program.is_file());
     let program = in_path.or_else(sibling);
     program.map_or_else(|| PROVIDER.to_owned(), |program| program.display().to_string())
+}
+
+#[cfg(test)]
+impl DaemonInfo {
+    /// A daemon without registries, for tests.
+    pub(crate) fn sample() -> Self {
+        Self {
+            proxy: "http://127.0.0.1:9001".to_owned(),
+            listen: "127.0.0.1:9001".to_owned(),
+            is_socket_activated: false,
+            clients: "same-user".to_owned(),
+            bundle: "/s/ca-bundle.pem".to_owned(),
+            bundle_folder: Some("/s/bundle".to_owned()),
+            upstream_proxies: Vec::new(),
+            configured_proxy: None,
+            company_roots: None,
+            mode: "user".to_owned(),
+            registries: Vec::new(),
+            home: None,
+            state: "/s".into(),
+            provider: Vec::new(),
+        }
+    }
 }

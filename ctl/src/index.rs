@@ -3,11 +3,13 @@
 //! Requests go through the proxy and trust the bundle. Locations that an index names and no scope covers get no token.
 
 use std::process::Command;
+use std::time::Duration;
 
 use regauth_shared::index::{IndexConfig, IndexLocation};
 use regauth_shared::response::RegistryView;
 use url::Url;
 
+use crate::child_output::{self, Limits};
 use crate::program::on_path;
 use crate::progress::Progress;
 
@@ -43,7 +45,9 @@ pub(crate) fn is_on_index_host(place: &IndexLocation<Url>, index: &str) -> bool 
 
 fn fetch_with_curl(settings: &ProxySettings<'_>, sparse: &str) -> Option<Vec<u8>> {
     let mut curl = Command::new(on_path("curl")?);
-    curl.args(["-q", "--silent", "--fail", "--max-time", "10", "--noproxy", ""])
+    // Without --globoff, a [1-1000] in the URL would be a thousand transfers.
+    curl.args(["-q", "--globoff", "--silent", "--fail"])
+        .args(["--max-time", "10", "--noproxy", ""])
         .args(["--proxy", settings.proxy, "--cacert", settings.bundle])
         .arg(format!("{sparse}config.json"));
     stdout(&mut curl)
@@ -85,6 +89,12 @@ fn fetch_with_git(settings: &ProxySettings<'_>, index: &str) -> Option<Vec<u8>> 
 
 /// Output of a command that succeeds.
 fn stdout(command: &mut Command) -> Option<Vec<u8>> {
-    let output = command.output().ok()?;
+    let output = child_output::read(command, "", LIMITS).ok()?;
     output.status.success().then_some(output.stdout)
 }
+
+/// `config.json` has a few URLs. The clone of a large index takes its time.
+const LIMITS: Limits = Limits {
+    bytes: 1024 * 1024,
+    time: Duration::from_secs(120),
+};

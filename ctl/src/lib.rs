@@ -59,6 +59,7 @@ mod ephemeral_daemon;
 mod forward;
 mod reexec;
 
+mod child_output;
 mod credential_provider;
 mod diff;
 mod index;

@@ -2,21 +2,24 @@
 //! it with the token. The attacker's ways are in `same_user.rs`.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Stdio;
 
 use regauth_tests::certificates::{Authority, concatenate};
-use regauth_tests::ctl::Ctl;
+use regauth_tests::ctl::{self, Ctl};
 use regauth_tests::curl::{Curl, Response};
 use regauth_tests::daemon::{Builder, Daemon};
 use regauth_tests::exec;
 use regauth_tests::keyring::Keyring;
 use regauth_tests::mock_server::MockServer;
 use regauth_tests::poll;
+use regauth_tests::terminal::Terminal;
 use serde_json::{Value, json};
 
 const TOKEN: &str = "t0ken-that-is-bound";
 const NEW_TOKEN: &str = "t0ken-after-a-rotation";
+const PASSPHRASE: &str = "correct horse battery staple";
 
 #[test]
 fn a_changed_configuration_is_served_as_before_until_the_token_confirms_it() {
@@ -99,7 +102,17 @@ fn a_root_that_is_added_to_the_ca_file_verifies_nobody_before_it_is_confirmed() 
     assert_eq!(Curl::new().behind(&case.daemon).get(&server.url("/")).status, 502);
     assert_eq!(case.sent("/corp/"), bearer());
     assert_eq!(server.requests().len(), 0);
+    let shown = case.changes();
+    // A file that is replaced after it was shown: the certificate that was shown is confirmed, and no other.
+    let third = Authority::new("Nobody has seen this one");
+    fs::copy(concatenate(&[&case.root.file(), &third.file()]), &case.ca_file).unwrap();
     case.confirm(TOKEN).succeeds();
+    assert_eq!(Curl::new().behind(&case.daemon).get(&server.url("/")).status, 502);
+    let left = case.changes();
+    assert!(left.as_array().unwrap().len() == 1 && left != shown, "{left}");
+    fs::copy(&both, &case.ca_file).unwrap();
+    case.daemon.ctl(&["reload"]).succeeds();
+    assert_eq!(case.changes(), json!([]));
     assert_eq!(Curl::new().behind(&case.daemon).get(&server.url("/")).status, 200);
 }
 
@@ -211,12 +224,7 @@ fn a_token_of_an_older_release_is_bound_once_to_what_the_configuration_says() {
     let mut case = Case::start();
     case.daemon.stop();
     case.change_vault(|items| drop(items.remove("binding:corp").unwrap()));
-    let journal = case.daemon.home().join("state/ledger.json");
-    let text = fs::read_to_string(&journal)
-        .unwrap()
-        .replace("\"version\": 3", "\"version\": 2");
-    assert!(text.contains("\"version\": 2"));
-    fs::write(&journal, text).unwrap();
+    case.make_journal_old();
     case.daemon.restart();
     assert_eq!((case.sent("/corp/"), case.changes()), (bearer(), json!([])));
     assert!(case.daemon.log().contains("bound the token of an older release"));
@@ -225,6 +233,28 @@ fn a_token_of_an_older_release_is_bound_once_to_what_the_configuration_says() {
     case.daemon.restart();
     assert_eq!(case.changes().as_array().unwrap().len(), 1);
     assert_eq!(case.received("/edited/"), None);
+}
+
+/// A program can have changed the configuration and the journal before the person unlocks the vault.
+#[test]
+fn a_token_of_an_older_release_in_a_locked_vault_waits_for_the_person() {
+    let mut case = Case::start();
+    let set = ["unlock", "--set-passphrase", "--passphrase-stdin"];
+    case.daemon.ctl_with_input(&set, PASSPHRASE).succeeds();
+    case.daemon.stop();
+    case.write_key_of_passphrase();
+    case.change_vault(|items| drop(items.remove("binding:corp").unwrap()));
+    case.make_journal_old();
+    case.edit("]", &format!(", \"{}\"]", case.elsewhere.url("/edited/")));
+    case.daemon.restart();
+    let unlock = ["unlock", "--passphrase-stdin"];
+    case.daemon.ctl_with_input(&unlock, PASSPHRASE).succeeds();
+    let changes = case.changes();
+    assert_eq!(changes[0], "nothing records what its token was given for", "{changes}");
+    assert!(changes.to_string().contains("/edited/"), "{changes}");
+    assert_eq!(case.received("/edited/"), None);
+    case.confirm(TOKEN).succeeds();
+    assert_eq!((case.sent("/corp/"), case.changes()), (bearer(), json!([])));
 }
 
 #[test]
@@ -243,7 +273,16 @@ fn a_token_whose_record_is_lost_is_not_sent_before_it_is_confirmed() {
     case.daemon.stop();
     case.change_vault(|items| drop(items.insert("binding:corp".to_owned(), "no record".into())));
     case.daemon.restart();
-    assert_eq!(case.changes(), json!(["nothing records what its token was given for"]));
+    let header = "it sends its token in the header authorization".to_owned();
+    let everything = [
+        "nothing records what its token was given for".to_owned(),
+        case.scope(),
+        header,
+    ];
+    let changes = case.changes();
+    let (root, rest) = changes.as_array().unwrap().split_last().unwrap();
+    assert_eq!(rest, everything.map(Value::from));
+    assert!(root.to_string().contains("SHA-256"), "{root}");
     case.daemon
         .ctl_with_input(&["rotate", "corp", "--token-stdin", "--no-verify"], NEW_TOKEN)
         .succeeds();
@@ -284,15 +323,7 @@ impl Case {
         let ca_file = daemon.home().join("root.pem");
         fs::copy(root.file(), &ca_file).unwrap();
         let (scope, ca) = (registry.url("/corp/"), ca_file.to_str().unwrap().to_owned());
-        let add = [
-            "add-registry",
-            "corp",
-            "--token-stdin",
-            "--scope",
-            &scope,
-            "--ca-file",
-            &ca,
-        ];
+        let add = ctl::add_scope("corp", &scope, &ca);
         daemon.ctl_with_input(&add, TOKEN).succeeds();
         registry.clear_requests();
         Self {
@@ -302,6 +333,11 @@ impl Case {
             root,
             ca_file,
         }
+    }
+
+    /// The registry's own scope, as a change.
+    fn scope(&self) -> String {
+        format!("it sends its token to {}", self.registry.url("/corp/"))
     }
 
     fn config_file(&self) -> PathBuf {
@@ -388,6 +424,31 @@ impl Case {
             let shown = self.daemon.ctl(&["show", "corp"]).json["credential"]["state"].clone();
             (shown == state).then_some(())
         });
+    }
+
+    /// Makes the journal that of a release without bindings.
+    fn make_journal_old(&self) {
+        let journal = self.daemon.home().join("state/ledger.json");
+        let text = fs::read_to_string(&journal)
+            .unwrap()
+            .replace("\"version\": 3", "\"version\": 2");
+        assert!(text.contains("\"version\": 2"));
+        fs::write(&journal, text).unwrap();
+    }
+
+    /// Writes the vault's key, as the person could with the passphrase.
+    fn write_key_of_passphrase(&self) {
+        let state = self.daemon.home().join("state");
+        let mut decrypt = exec::command("age", &state);
+        decrypt
+            .args(["-d", "-o", "vault-identity.txt", "vault-identity.age"])
+            .current_dir(&state);
+        let mut terminal = Terminal::start(&decrypt);
+        terminal.read_until("passphrase");
+        terminal.type_without_echo(PASSPHRASE);
+        let (output, status) = terminal.finish();
+        assert!(status.success(), "{output}");
+        fs::set_permissions(state.join("vault-identity.txt"), fs::Permissions::from_mode(0o600)).unwrap();
     }
 
     /// Decrypts the vault, changes its items, encrypts it again.

@@ -3,6 +3,7 @@
 use std::fs;
 
 use regauth_tests::auth_gate::Scheme;
+use regauth_tests::ctl;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
 use regauth_tests::programs::binary;
@@ -17,14 +18,7 @@ fn with_wrong_user_name() -> (Registry, Daemon) {
     let registry = Registry::builder(Scheme::basic(USERNAME), TOKEN).start();
     let daemon = Daemon::start();
     let (index, ca) = (registry.index(), registry.ca());
-    let add = [
-        "add-registry",
-        "corp",
-        "--index",
-        &index,
-        "--ca-file",
-        ca.to_str().unwrap(),
-    ];
+    let add = ctl::add_index("corp", &index, ca.to_str().unwrap());
     let add = [&add[..], &["--token-stdin", "--no-verify", "--username", "somebody"]].concat();
     daemon.ctl_with_input(&add, TOKEN).succeeds();
     (registry, daemon)

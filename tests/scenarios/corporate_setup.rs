@@ -68,6 +68,9 @@ fn setup_names_the_company_proxy_and_roots_that_it_replaces_and_carries_both_ove
                 .unwrap()
                 .contains(&first_line(&company))
         );
+        let pending = user.ctl(&["doctor"]).fails();
+        let pending = pending.says("restart regauthd: regauthctl stop --wait");
+        assert!(!pending.report().contains("--carry-over"), "{}", pending.report());
         daemon.restart();
         let status = daemon.ctl(&["status"]).succeeds().json;
         assert_eq!(status["upstream-proxies"][0]["url"], squid.url(), "{client}");
@@ -123,6 +126,10 @@ fn carrying_over_never_overrides_a_decision() {
         .succeeds()
         .says("has the proxy http://mine.corp.example:3128 already")
         .says("append the certificates of");
+    let doctor = user
+        .ctl(&["doctor"])
+        .says("regauthctl upstream http://other.corp.example:1");
+    assert!(!doctor.report().contains("--carry-over"), "{}", doctor.report());
     let after = fs::read_to_string(daemon.home().join("config.toml")).unwrap();
     assert!(
         after.contains("mine.corp.example") && !after.contains("other.corp.example"),

@@ -325,6 +325,62 @@ fn a_configuration_that_the_next_start_refuses_is_found() {
 }
 
 #[test]
+fn certificates_that_the_next_start_cannot_read_are_found() {
+    let desk = Desk::with(&[]);
+    let file = desk.registry.ca();
+    let pem = fs::read_to_string(&file).unwrap();
+    let hidden = file.with_extension("hidden");
+    for damage in ["gone", "not a certificate"] {
+        match damage {
+            "gone" => fs::rename(&file, &hidden).unwrap(),
+            text => fs::write(&file, text).unwrap(),
+        }
+        let broken = desk.broken();
+        assert_eq!(broken.len(), 1, "{broken:#?}");
+        assert_eq!(broken[0]["code"], "certificates-unreadable", "{broken:#?}");
+        let what = broken[0]["what"].as_str().unwrap();
+        assert!(
+            what.contains("corp") && what.contains(file.to_str().unwrap()),
+            "{broken:#?}"
+        );
+        let status = desk.daemon.ctl(&["status"]).succeeds().json;
+        assert!(
+            status["problems"].to_string().contains(file.to_str().unwrap()),
+            "{status}"
+        );
+        fs::write(&file, &pem).unwrap();
+        assert_eq!(desk.broken(), [Value::Null; 0]);
+    }
+}
+
+#[test]
+fn one_finding_names_file_and_line_of_what_a_client_cannot_read() {
+    let desk = Desk::with(&[("pypi", "pip")]);
+    desk.user.ctl(&["setup", "bun"]).succeeds();
+    for (code, file) in [
+        ("git-broken", ".gitconfig"),
+        ("client-broken", CONFIG),
+        ("client-broken", ".config/pip/pip.conf"),
+        ("client-broken", ".bunfig.toml"),
+    ] {
+        let file = desk.home(file);
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(&file, format!("{text}[brok s3cret-of-a-line\n")).unwrap();
+        let broken = desk.broken();
+        assert_eq!(broken.len(), 1, "{}: {broken:#?}", file.display());
+        assert_eq!(broken[0]["code"], code, "{broken:#?}");
+        let (what, line) = (broken[0]["what"].as_str().unwrap(), text.lines().count() + 1);
+        assert!(
+            what.contains(file.to_str().unwrap()) && what.contains(&format!("line {line}")),
+            "line {line}: {broken:#?}"
+        );
+        assert!(!format!("{broken:?}").contains("s3cret"), "{broken:#?}");
+        fs::write(&file, text).unwrap();
+    }
+    assert_eq!(desk.broken(), [Value::Null; 0]);
+}
+
+#[test]
 fn a_daemon_that_would_not_start_is_explained() {
     let mut desk = Desk::with(&[]);
     let config = desk.daemon.home().join("config.toml");

@@ -82,7 +82,7 @@ fn the_users_own_lists_of_files_stay() {
     assert_eq!(mode & 0o077, 0);
 }
 
-/// Both stop inside themselves without a login.
+/// twine and uv send no request without a login.
 #[test]
 fn twine_and_uv_publish_by_run_with_a_registry() {
     let (server, folder) = (PypiServer::start(USER, TOKEN), TempDir::new().unwrap());

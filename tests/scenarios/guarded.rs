@@ -5,6 +5,7 @@ use std::fs;
 
 use regauth_shared::exit_code;
 use regauth_tests::certificates::Authority;
+use regauth_tests::ctl;
 use regauth_tests::exec::Output;
 use regauth_tests::machine::{ME, Machine, Mode, OTHER, ROOT};
 use regauth_tests::mock_server::MockServer;
@@ -121,15 +122,7 @@ fn a_guarded_daemon_reads_no_file_that_others_than_root_can_change() {
     let (machine, theirs) = (&case.machine, case.machine.home().join("roots.pem"));
     fs::copy(case.root.file(), &theirs).unwrap();
     let (scope, theirs) = (case.registry.url("/x/"), theirs.to_str().unwrap().to_owned());
-    let add = [
-        "add-registry",
-        "x",
-        "--token-stdin",
-        "--scope",
-        &scope,
-        "--ca-file",
-        &theirs,
-    ];
+    let add = ctl::add_scope("x", &scope, &theirs);
     let refused = machine.ctl_with_input(ROOT, &add, TOKEN);
     assert_eq!(
         refused.status.code(),
@@ -141,15 +134,7 @@ fn a_guarded_daemon_reads_no_file_that_others_than_root_can_change() {
     // A link to it is no better.
     let link = "/run/etc-regauth/link.pem";
     machine.shell(ROOT, &format!("ln -s {theirs} {link}")).succeeds();
-    let add = [
-        "add-registry",
-        "x",
-        "--token-stdin",
-        "--scope",
-        &scope,
-        "--ca-file",
-        link,
-    ];
+    let add = ctl::add_scope("x", &scope, link);
     machine
         .ctl_with_input(ROOT, &add, TOKEN)
         .fails()
@@ -237,15 +222,7 @@ impl Case {
         let registry = MockServer::builder(&root, "localhost").start();
         let machine = Machine::start(Mode::Guarded)?;
         let (scope, ca) = (registry.url("/corp/"), machine.install_file(&root.file()));
-        let add = [
-            "add-registry",
-            "corp",
-            "--token-stdin",
-            "--scope",
-            &scope,
-            "--ca-file",
-            &ca,
-        ];
+        let add = ctl::add_scope("corp", &scope, &ca);
         machine.ctl_with_input(ROOT, &add, TOKEN).succeeds();
         Some(Self {
             machine,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use regauth_shared::exit_code;
 use regauth_tests::certificates::Authority;
-use regauth_tests::ctl::Ctl;
+use regauth_tests::ctl::{self, Ctl};
 use regauth_tests::curl::{Curl, Response};
 use regauth_tests::daemon::{Builder, Daemon};
 use regauth_tests::exec::{self, RunningCommand};
@@ -357,8 +357,7 @@ impl Registry {
 
     fn add_to(&self, daemon: &Daemon) -> Ctl {
         let (scope, ca) = (self.inside.url("/corp/"), self.authority.file());
-        let arguments = ["add-registry", "corp", "--token-stdin", "--scope", &scope, "--ca-file"];
-        daemon.ctl_with_input(&[&arguments[..], &[ca.to_str().unwrap()]].concat(), TOKEN)
+        daemon.ctl_with_input(&ctl::add_scope("corp", &scope, ca.to_str().unwrap()), TOKEN)
     }
 
     fn tunnel(&self, daemon: &Daemon) -> bool {

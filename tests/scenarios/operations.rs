@@ -1,7 +1,8 @@
 //! Operations that the method alone does not tell: token requests, Git LFS, fetches from any kind of registry. And how
 //! a client sees that a write was refused.
 
-use std::fs;
+mod lfs;
+mod refusal_texts;
 
 use base64::Engine;
 use regauth_shared::kind::KINDS;
@@ -10,16 +11,11 @@ use regauth_tests::certificates::Authority;
 use regauth_tests::container_registry::ContainerRegistry;
 use regauth_tests::curl::{Curl, Response};
 use regauth_tests::daemon::Daemon;
-use regauth_tests::exec::{self, Output};
-use regauth_tests::git::{Git, random_bytes};
+use regauth_tests::git::Git;
 use regauth_tests::git_server::GitServer;
 use regauth_tests::leak_scan::LeakScan;
-use regauth_tests::lfs_server::LfsServer;
 use regauth_tests::mock_server::MockServer;
 use regauth_tests::nginx::Nginx;
-use regauth_tests::programs::{binary, tool};
-use regauth_tests::pypi_server::PypiServer;
-use regauth_tests::user::User;
 
 const USER: &str = "me";
 const PASSWORD: &str = "passw0rd-of-the-daemon";
@@ -222,119 +218,6 @@ fn the_form_of_a_token_request_tells_pulling_from_pushing() {
     }
 }
 
-/// Clone of a repository with Git LFS on, for files `*.bin`.
-fn lfs_clone(daemon: &Daemon, proxy: &str, url: &str) -> (Git, Output) {
-    let git = Git::new().proxy(proxy).trusts(&daemon.bundle());
-    git.run(["lfs", "install", "--skip-repo"]).succeeds();
-    let cloned = git.clone_from(url);
-    (git, cloned)
-}
-
-fn commit_large_file(git: &Git, name: &str) {
-    git.in_work(["lfs", "track", "*.bin"]).succeeds();
-    git.in_work(["add", ".gitattributes"]).succeeds();
-    git.commit_random_file(name, 70_000).succeeds();
-    git.in_work(["branch", "--move", "--force", "main"]).succeeds();
-}
-
-/// A push with writes open, then clones with writes closed, by the user and by a read-only grant.
-fn lfs_day(server: &LfsServer) -> (Daemon, String) {
-    let daemon = daemon_for("git", &server.scope(), &server.ca(), &["--no-verify"]);
-    let url = server.repository("app");
-    let (git, cloned) = lfs_clone(&daemon, &daemon.proxy(), &url);
-    cloned.succeeds();
-    commit_large_file(&git, "model.bin");
-    daemon.ctl(&["allow", "corp", "--for", "5m"]).succeeds();
-    git.push().succeeds();
-    daemon.ctl(&["deny", "corp"]).succeeds();
-    for proxy in [daemon.proxy(), read_only_proxy(&daemon)] {
-        let (git, cloned) = lfs_clone(&daemon, &proxy, &url);
-        cloned.succeeds();
-        let file = fs::read(git.work().join("model.bin")).unwrap();
-        assert!(file == random_bytes("model.bin", 70_000), "the clone has another file");
-        LeakScan::new(PASSWORD).scan_folder(git.home(), &[]).assert_clean();
-    }
-    let before = server.nginx.requests().len();
-    commit_large_file(&git, "more.bin");
-    git.push().fails();
-    assert_eq!(puts(&server.nginx), 1, "only the first push has stored an object");
-    assert!(server.nginx.requests().len() <= before + 2);
-    (daemon, url)
-}
-
-/// giftless takes its own token for an object and no other.
-#[test]
-fn an_lfs_server_gets_the_token_that_it_gave_for_an_object() {
-    let server = LfsServer::giftless(USER, PASSWORD);
-    let (daemon, _) = lfs_day(&server);
-    assert!(!daemon.log().contains("withheld"));
-}
-
-#[test]
-fn an_lfs_server_that_repeats_the_token_gives_it_to_no_client() {
-    let server = LfsServer::echoing(USER, PASSWORD);
-    let (daemon, url) = lfs_day(&server);
-    let batch = format!("{url}/info/lfs/objects/batch");
-    let body = |operation: &str| format!(r#"{{"operation":"{operation}","objects":[{{"oid":"ab","size":3}}]}}"#);
-    let post = |operation: &str| {
-        let curl = Curl::new()
-            .behind(&daemon)
-            .header(LFS)
-            .with(&["--compressed", "--data-binary"]);
-        curl.with(&[&body(operation)]).get(&batch)
-    };
-    assert_is_refused(&post("upload"));
-    daemon.ctl(&["allow", "corp", "--for", "5m"]).succeeds();
-    for operation in ["download", "upload"] {
-        let answer = post(operation);
-        assert_eq!(answer.status, 200);
-        let text = answer.body();
-        LeakScan::new(PASSWORD).scan("the answer", &text).assert_clean();
-        assert!(!text.contains("Authorization") && text.contains("X-Kept"), "{text}");
-    }
-}
-
-#[test]
-fn only_a_whole_batch_request_for_downloads_is_a_read() {
-    let (server, daemon) = mock("git");
-    let url = server.url("/r.git/info/lfs/objects/batch");
-    let post = |body: &str, content_type: &str, url: &str| {
-        Curl::new()
-            .behind(&daemon)
-            .header(content_type)
-            .with(&["--data-binary", body])
-            .get(url)
-    };
-    let download = r#"{"operation":"download","objects":[{"oid":"ab","size":3}]}"#;
-    let json = "Content-Type: application/json";
-    let long = format!(r#"{{"operation":"download","objects":["{}"]}}"#, "a".repeat(70_000));
-    let api = server.url("/api/v1/repos/me/r/contents/r.git/info/lfs/objects/batch");
-    for (body, content_type, url) in [
-        (r#"{"operation":"upload","objects":[]}"#, LFS, &url),
-        (
-            r#"{"operation":"download","operation":"upload","objects":[]}"#,
-            LFS,
-            &url,
-        ),
-        (
-            r#"{"operation":"download","Operation":"upload","objects":[]}"#,
-            LFS,
-            &url,
-        ),
-        (r#"{"operation":"download","objects":[],"content":"YQ=="}"#, LFS, &url),
-        (&long, LFS, &url),
-        (download, json, &url),
-        (download, LFS, &api),
-    ] {
-        assert_is_refused(&post(body, content_type, url));
-    }
-    assert!(server.requests().is_empty());
-    assert_eq!(post(download, LFS, &url).status, 200);
-    let sent = server.requests().pop().unwrap();
-    assert_eq!(sent.body, download.as_bytes());
-    assert_eq!(sent.header("accept-encoding").as_deref(), Some("identity"));
-}
-
 #[test]
 fn a_registry_of_any_kind_lets_git_read_and_not_push() {
     let server = GitServer::start(&Authority::new("Corp Root"), Scheme::basic(USER), PASSWORD);
@@ -397,105 +280,6 @@ fn an_upload_that_the_registry_refuses_early_gets_its_answer() {
     for length in [60_000, 1_000_000, 5_000_000] {
         assert_eq!(curl.upload(&nginx.url("/z"), length).status, 413, "{length}");
     }
-}
-
-#[test]
-fn the_reason_phrase_over_http1_has_the_whole_text() {
-    let (server, daemon) = mock("generic");
-    let curl = Curl::new().behind(&daemon).with(&["--http1.1"]);
-    let expected = "403 Forbidden: regauth keeps writes to the registry corp closed, so nothing was sent. Open them for a \
-                    while with regauthctl allow corp --for 5m, then repeat.\r\n";
-    for answer in [
-        curl.upload(&server.url("/z"), 3),
-        curl.get(&server.url("/token?scope=repository:x:push")),
-    ] {
-        assert!(
-            answer.headers.contains(&format!("HTTP/1.1 {expected}")),
-            "{}",
-            answer.headers
-        );
-    }
-    // npm prints the phrase and the body.
-    let npm = curl.clone().header("npm-command: publish").upload(&server.url("/z"), 3);
-    assert!(npm.headers.contains("HTTP/1.1 403 Forbidden\r\n"), "{}", npm.headers);
-    assert!(npm.body().starts_with("{\"error\":\"regauth keeps"), "{}", npm.body());
-}
-
-#[test]
-fn a_refused_connect_has_the_text_in_its_reason_phrase() {
-    let daemon = Daemon::builder().config("clients = \"grants\"\n").start();
-    let refused = Curl::new()
-        .behind(&daemon)
-        .with(&["--verbose"])
-        .fetch("https://localhost:1/");
-    refused
-        .output
-        .fails()
-        .says("407 Proxy Authentication Required: regauth serves its own user and the bearers of grants");
-    // Go prints the phrase and nothing else.
-    let registry = ContainerRegistry::with_password(USER, PASSWORD);
-    let image = registry.image("team/app:1");
-    let refused = registry.skopeo(&daemon, &daemon.proxy(), &["inspect", &image]);
-    refused
-        .fails()
-        .says("Run regauthctl grant as the user who runs regauthd");
-}
-
-/// twine prints the reason phrase only.
-#[test]
-fn twine_shows_that_writes_are_closed() {
-    let server = PypiServer::start(USER, PASSWORD);
-    server.package("treasure");
-    let daemon = daemon_for("pypi", &server.nginx.url("/"), &server.ca(), &[]);
-    let folder = tempfile::TempDir::new().unwrap();
-    let upload = || {
-        let mut twine = exec::command(tool("python/bin/twine"), folder.path());
-        twine
-            .args([
-                "upload",
-                "--non-interactive",
-                "--disable-progress-bar",
-                "--repository-url",
-            ])
-            .args([server.nginx.url("/"), server.wheel("treasure").display().to_string()])
-            .env("TWINE_USERNAME", "placeholder")
-            .env("TWINE_PASSWORD", "placeholder")
-            .env("HTTPS_PROXY", daemon.proxy())
-            .env("REQUESTS_CA_BUNDLE", daemon.bundle());
-        exec::run(&mut twine)
-    };
-    let refused = upload().fails();
-    let words = [&refused.stdout, &*refused.stderr].concat();
-    let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(words.contains("regauthctl allow corp --for 5m"), "{}", refused.report());
-    daemon.ctl(&["allow", "corp", "--for", "5m"]).succeeds();
-    let posts = || {
-        server
-            .nginx
-            .requests()
-            .iter()
-            .filter(|request| request.method == "POST")
-            .count()
-    };
-    assert_eq!(posts(), 0);
-    upload();
-    assert!(posts() > 0, "the upload did not reach the index");
-}
-
-/// Maven and Gradle print what `getResponseMessage` gives.
-#[test]
-fn java_shows_that_writes_are_closed() {
-    let (server, daemon) = mock("generic");
-    let user = User::new(&daemon).env("JAVA_TOOL_OPTIONS", "-Dhttp.nonProxyHosts=");
-    user.write("Put.java", PUT);
-    let url = server.url("/maven/team/app/1.0/app-1.0.jar");
-    let line = format!(
-        "eval \"$({} env --shell bash)\"; exec java Put.java {url}",
-        binary("regauthctl").display()
-    );
-    let refused = user.run("bash", &["-c", &line]).succeeds();
-    refused.says("403 Forbidden: regauth keeps writes to the registry corp closed");
-    assert!(server.requests().is_empty());
 }
 
 const PUT: &str = r#"

@@ -212,7 +212,7 @@ fn nuget_and_apt_are_read_and_uploaded_to_by_their_documented_requests() {
     }
 }
 
-/// Each is asked for a page that its clients need.
+/// The check of each kind asks for a page that its clients need.
 #[test]
 fn a_wrong_token_is_rejected_by_the_page_of_the_kind() {
     let daemon = Daemon::start();

@@ -5,6 +5,7 @@ use std::fs;
 
 use regauth_tests::auth_gate::Scheme;
 use regauth_tests::cargo::{self, Cargo};
+use regauth_tests::ctl;
 use regauth_tests::daemon::Daemon;
 use regauth_tests::programs::binary;
 use regauth_tests::registry::Registry;
@@ -87,14 +88,7 @@ fn an_index_that_cargo_calls_by_a_name_is_offered_that_name() {
         &format!("[registries.Internal]\nindex = \"{}\"\n", registry.index()),
     );
     let (index, ca) = (registry.index(), registry.ca());
-    let add = [
-        "add-registry",
-        "corp",
-        "--index",
-        &index,
-        "--ca-file",
-        ca.to_str().unwrap(),
-    ];
+    let add = ctl::add_index("corp", &index, ca.to_str().unwrap());
     let noted = user.ctl(&[&add[..], &["--token-env", "TOKEN"]].concat()).fails();
     assert!(
         noted.stderr.contains("calls this index `Internal`"),

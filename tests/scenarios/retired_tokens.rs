@@ -3,6 +3,7 @@
 
 use std::thread;
 
+use regauth_tests::ctl::Ctl;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
 use regauth_tests::held_server::HeldServer;
@@ -32,20 +33,27 @@ fn old() -> String {
     format!("Bearer {OLD}")
 }
 
+/// Runs `meanwhile` while `verify` waits for a connection, and returns what `verify` gave.
+fn verify_during(daemon: &Daemon, server: &HeldServer, meanwhile: impl FnOnce()) -> Ctl {
+    server.hold_handshakes();
+    thread::scope(|scope| {
+        let verifying = scope.spawn(|| daemon.ctl(&["verify", "corp"]));
+        server.wait_for_held_handshake();
+        meanwhile();
+        server.release();
+        verifying.join().unwrap()
+    })
+}
+
 #[test]
 fn a_verify_that_waits_during_a_rotation_asks_about_the_new_token() {
     let server = HeldServer::start(&[]);
     let daemon = Daemon::start();
     add(&daemon, "corp", &server, &["--token-stdin"]);
-    server.hold_handshakes();
-    thread::scope(|scope| {
-        let verifying = scope.spawn(|| daemon.ctl(&["verify", "corp"]));
-        server.wait_for_held_handshake();
-        rotate_unverified(&daemon, "corp");
-        server.release();
-        let verified = verifying.join().unwrap().succeeds().json;
-        assert_eq!(verified["registries"][0]["result"], "accepted", "{verified}");
-    });
+    let verified = verify_during(&daemon, &server, || rotate_unverified(&daemon, "corp"))
+        .succeeds()
+        .json;
+    assert_eq!(verified["registries"][0]["result"], "accepted", "{verified}");
     let asked = server.arrivals("/");
     assert_eq!(asked.first(), Some(&format!("Bearer {NEW}")));
     assert!(!asked.contains(&old()), "{asked:?}");
@@ -56,21 +64,16 @@ fn a_verify_that_waits_during_a_removal_sends_no_token() {
     let server = HeldServer::start(&[]);
     let daemon = Daemon::start();
     add(&daemon, "corp", &server, &["--token-stdin"]);
-    server.hold_handshakes();
-    thread::scope(|scope| {
-        let verifying = scope.spawn(|| daemon.ctl(&["verify", "corp"]));
-        server.wait_for_held_handshake();
+    let verified = verify_during(&daemon, &server, || {
         let removed = daemon.ctl(&["remove-registry", "corp"]).succeeds().json;
         assert!(!removed.to_string().contains("still wait"), "{removed}");
-        server.release();
-        let verified = verifying.join().unwrap().json;
-        let verdict = &verified["registries"][0];
-        assert_eq!(
-            [&verdict["result"], &verdict["detail"]],
-            ["no-token", "it was removed meanwhile"],
-            "{verified}"
-        );
     });
+    let verdict = &verified.json["registries"][0];
+    assert_eq!(
+        [&verdict["result"], &verdict["detail"]],
+        ["no-token", "it was removed meanwhile"],
+        "{verdict}"
+    );
     assert_eq!(server.arrivals("/"), [""; 0]);
 }
 

@@ -5,6 +5,7 @@ use std::fs;
 use std::process::Stdio;
 
 use regauth_tests::certificates::{Authority, concatenate};
+use regauth_tests::ctl;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
 use regauth_tests::exec;
@@ -15,11 +16,17 @@ const PASSPHRASE: &str = "correct horse battery staple";
 
 #[test]
 fn a_vault_with_its_key_in_a_file_is_read_and_one_under_a_passphrase_is_not() {
-    let case = Case::start();
+    let mut case = Case::start();
     assert!(case.reads_vault());
     let set = ["unlock", "--set-passphrase", "--passphrase-stdin"];
     case.daemon.ctl_with_input(&set, PASSPHRASE).succeeds();
     assert!(!case.reads_vault());
+    // The daemon has the vault open, and gives its tokens to no program that lacks the passphrase.
+    case.daemon.ctl_with_input(&set, "of the program itself").exits(8);
+    case.daemon.ctl(&["store", "move", "keychain"]).exits(8);
+    let unlock = ["unlock", "--passphrase-stdin"];
+    case.daemon.restart();
+    case.daemon.ctl_with_input(&unlock, PASSPHRASE).succeeds();
 }
 
 #[test]
@@ -106,10 +113,8 @@ impl Case {
         let [registry, elsewhere] = [(); 2].map(|()| MockServer::builder(&root, "localhost").start());
         let daemon = Daemon::builder().store("vault").start();
         let (scope, ca) = (registry.url("/corp/"), root.file());
-        let add = ["add-registry", "corp", "--token-stdin", "--scope", &scope, "--ca-file"];
-        daemon
-            .ctl_with_input(&[&add[..], &[ca.to_str().unwrap()]].concat(), TOKEN)
-            .succeeds();
+        let add = ctl::add_scope("corp", &scope, ca.to_str().unwrap());
+        daemon.ctl_with_input(&add, TOKEN).succeeds();
         Self {
             daemon,
             registry,

@@ -1,18 +1,19 @@
 //! `regauthctl setup` for clients with files of their own: each real one fetches from a server that needs a password, and its
 //! files are restored byte for byte.
 
+mod node;
+mod own_files;
+
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use regauth_tests::auth_gate::Scheme;
 use regauth_tests::container_registry::ContainerRegistry;
 use regauth_tests::daemon::Daemon;
-use regauth_tests::exec::{self, Output};
+use regauth_tests::exec::Output;
 use regauth_tests::file_server::FileServer;
 use regauth_tests::leak_scan::LeakScan;
-use regauth_tests::npm_server::NpmServer;
-use regauth_tests::programs::{binary, tool};
+use regauth_tests::programs::tool;
 use regauth_tests::pypi_server::PypiServer;
 use regauth_tests::user::User;
 
@@ -187,124 +188,7 @@ fn gradle_resolves_after_setup() {
     server.assert_served("/treasure-1.0.jar");
 }
 
-/// npm registry with a package, a daemon that serves it, and a user with a project that needs the package.
-fn npm_server_daemon_user() -> (NpmServer, Daemon, User) {
-    let (server, daemon) = (NpmServer::start(USER, PASSWORD), Daemon::start());
-    let location = ["--kind", "npm", "--scope", &server.url()];
-    daemon
-        .try_add("corp", &location, &Scheme::basic(USER), &server.ca(), PASSWORD)
-        .succeeds();
-    let user = User::new(&daemon);
-    user.write(
-        "treasure/package.json",
-        r#"{"name":"treasure","version":"1.0.0","license":"MIT"}"#,
-    );
-    let manifest = r#"{"name":"project","version":"1.0.0","license":"MIT","dependencies":{"treasure":"1.0.0"}}"#;
-    user.write("project/package.json", manifest);
-    (server, daemon, user)
-}
-
-fn node_client(user: &User, program: &str, folder: &str, arguments: &[&str]) -> Output {
-    let mut command = node_command(user, program);
-    exec::run(command.args(arguments).current_dir(user.home().join(folder)))
-}
-
-fn node_command(user: &User, program: &str) -> Command {
-    let path = tool(&format!("node_clients/node_modules/{program}"));
-    if program.starts_with("@oven") {
-        return user.command(path);
-    }
-    let mut command = user.command("node");
-    command.arg(path);
-    command
-}
-
-#[test]
-fn yarn_publishes_and_installs_after_setup() {
-    let (server, daemon, user) = npm_server_daemon_user();
-    let project = format!(
-        "npmRegistryServer: \"{}\"\nnodeLinker: node-modules\nenableTelemetry: false\nnpmMinimalAgeGate: 0\n",
-        server.url()
-    );
-    for folder in ["treasure", "project"] {
-        user.write(&format!("{folder}/.yarnrc.yml"), &project);
-        user.write(&format!("{folder}/yarn.lock"), "");
-    }
-    let yarn = |folder: &str, arguments: &[&str]| node_client(&user, YARN, folder, arguments);
-    let client = Client {
-        name: "yarn",
-        files: &[(
-            ".yarnrc.yml",
-            "# mine\nenableGlobalCache: false # each project has its own\n\n",
-        )],
-    };
-    let publish = || {
-        yarn("treasure", &["install"]).succeeds();
-        let refused = yarn("treasure", &["npm", "publish"]);
-        if refused.stdout.contains("regauthctl allow corp") {
-            daemon.ctl(&["allow", "corp"]).succeeds();
-            yarn("treasure", &["npm", "publish"]).succeeds();
-            return yarn("project", &["install"]);
-        }
-        refused
-    };
-    client.check(&user, publish);
-    assert!(user.home().join("project/node_modules/treasure/package.json").exists());
-}
-
-/// All four read `.npmrc`. bun takes the proxy from the shell.
-#[test]
-fn npms_relatives_publish_and_install_after_setup() {
-    let (server, daemon, user) = npm_server_daemon_user();
-    daemon.ctl(&["allow", "corp"]).succeeds();
-    user.write(".npmrc", &format!("registry={}\n", server.url()));
-    node_client(&user, PNPM, "project", &["install"]).fails();
-    for (client, bunfig) in [("pnpm", None), ("bun", Some("[install]\nexact = true\n"))] {
-        if let Some(text) = bunfig {
-            user.write(".bunfig.toml", text);
-        }
-        user.ctl(&["setup", client]).succeeds();
-    }
-    let flags: [(&str, &[&str], &[&str]); 3] = [
-        (PNPM, &["publish", "--no-git-checks"], &["install"]),
-        (
-            YARN_CLASSIC,
-            &["publish", "--non-interactive"],
-            &["install", "--non-interactive"],
-        ),
-        (BUN, &["publish"], &["install"]),
-    ];
-    for (number, (program, publish, install)) in flags.into_iter().enumerate() {
-        let version = format!("1.0.{number}");
-        // Yarn 1 ignores the home folder of root, but not of a fake root.
-        let user = User::at(&daemon, user.home()).env("FAKEROOTKEY", "1");
-        let user = if program == BUN {
-            user.env("HTTPS_PROXY", &daemon.proxy())
-        } else {
-            user
-        };
-        for folder in ["treasure", "project"] {
-            let file = format!("{folder}/package.json");
-            let text = user.read(&file).unwrap();
-            user.write(
-                &file,
-                &text.replace(&format!("1.0.{}", number.saturating_sub(1)), &version),
-            );
-        }
-        node_client(&user, program, "treasure", publish).succeeds();
-        node_client(&user, program, "project", install).succeeds();
-        let installed = user.home().join("project/node_modules");
-        assert!(installed.join("treasure/package.json").exists(), "{program}");
-        fs::remove_dir_all(installed).unwrap();
-    }
-    LeakScan::new(PASSWORD).scan_folder(user.home(), &[]).assert_clean();
-    for client in ["npm", "bun"] {
-        user.ctl(&["setup", client, "--undo"]).succeeds();
-    }
-    assert_eq!(user.read(".bunfig.toml").unwrap(), "[install]\nexact = true\n");
-}
-
-/// Both take all from the environment. pdm uploads with a login, which may be anything.
+/// poetry and pdm take all from the environment. pdm uploads with a login, which may be anything.
 #[test]
 fn poetry_and_pdm_resolve_and_pdm_publishes_after_setup_of_the_shell() {
     let (server, daemon) = (PypiServer::start(USER, PASSWORD), Daemon::start());
@@ -400,159 +284,6 @@ fn buildah_pulls_after_setup_and_gives_containers_no_proxy() {
     shown.says("+http_proxy = false").says("SSL_CERT_FILE=");
 }
 
-#[test]
-fn setup_project_changes_files_of_the_project_only() {
-    let (server, daemon, user) = server_daemon_user("maven");
-    server.write("com/corp/parent/1.0/parent-1.0.pom", pom("parent", ""));
-    user.write("project/pom.xml", &project_pom(&server));
-    user.write("project/.mvn/jvm.config", "-Xmx128m\n-Dhttp.nonProxyHosts=");
-    let in_project = |program: &Path, arguments: &[&str]| {
-        let mut command = user.command(program);
-        exec::run(command.args(arguments).current_dir(user.home().join("project")))
-    };
-    let ctl = binary("regauthctl");
-    let files = [
-        ("maven", ".mvn/jvm.config"),
-        ("gradle", "gradle.properties"),
-        ("yarn", ".yarnrc.yml"),
-        ("bun", "bunfig.toml"),
-        ("hg", ".hg/hgrc"),
-    ];
-    for (client, file) in files {
-        in_project(&ctl, &["setup", client, "--project"]).succeeds().says(file);
-    }
-    let validate = ["-B", "-U", "-Dmaven.repo.local=repository", "validate"];
-    in_project(Path::new("mvn"), &validate).succeeds();
-    server.assert_served("/parent-1.0.pom");
-    for (client, file) in files {
-        in_project(&ctl, &["setup", client, "--project", "--undo"])
-            .succeeds()
-            .says(file);
-    }
-    let mut left: Vec<_> = fs::read_dir(user.home().join("project"))
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .collect();
-    left.sort();
-    assert_eq!(left, [".mvn", "pom.xml", "repository"]);
-    assert_eq!(
-        user.read("project/.mvn/jvm.config").unwrap(),
-        "-Xmx128m\n-Dhttp.nonProxyHosts="
-    );
-    for client in ["wget", "aria2", "gem"] {
-        let refused = in_project(&ctl, &["setup", client, "--project"]).fails();
-        assert_eq!(refused.status.code(), Some(2), "{}", refused.report());
-        refused.says("has no settings of a project");
-    }
-    assert!(
-        fs::read_dir(daemon.home().join("state/setup"))
-            .unwrap()
-            .next()
-            .is_none()
-    );
-}
-
-#[test]
-fn clients_without_a_setup_are_refused_with_the_way_that_they_have() {
-    let daemon = Daemon::start();
-    let user = User::new(&daemon);
-    for (client, said) in [
-        ("poetry", "regauthctl setup shell"),
-        ("go", "regauthctl setup shell"),
-        ("docker", "regauthctl grant"),
-        ("apt", "regauthctl grant"),
-        ("svn", "docs/clients.md"),
-        ("wget2", "CONNECT"),
-        ("cobol", "possible values"),
-    ] {
-        let refused = user.ctl(&["setup", client]).fails().says(said);
-        assert_eq!(refused.status.code(), Some(2), "{}", refused.report());
-    }
-}
-
-#[test]
-fn files_that_are_not_what_they_should_be_stay_and_are_named() {
-    let daemon = Daemon::start();
-    let user = User::new(&daemon);
-    for (client, file, text, said) in [
-        (
-            "maven",
-            ".m2/settings.xml",
-            "<settings>\n<proxies>\n</settings>",
-            "line 3",
-        ),
-        ("maven", ".m2/settings.xml", "<project/>", "no whole <settings>"),
-        ("yarn", ".yarnrc.yml", "httpsProxy: x\n- a\n  b: {\n}\n", "line 4"),
-        ("gem", ".gemrc", "{ http_proxy: x }\n", "line 1"),
-        ("bun", ".bunfig.toml", "install = \n", "line 1"),
-        ("bun", ".bunfig.toml", "install = 3\n", "install is not a table"),
-    ] {
-        user.write(file, text);
-        let refused = user.ctl(&["setup", client]).fails().says(said).says(file);
-        assert!(refused.stderr.contains("hint"), "{}", refused.report());
-        assert_eq!(user.read(file).as_deref(), Some(text));
-        fs::remove_file(user.home().join(file)).unwrap();
-    }
-    fs::create_dir(user.home().join(".wgetrc")).unwrap();
-    user.ctl(&["setup", "wget"]).fails().says(".wgetrc: Is a directory");
-    fs::write(user.home().join(".hgrc"), b"[ui]\nusername = \xff\n").unwrap();
-    user.ctl(&["setup", "mercurial"]).fails().says(".hgrc");
-}
-
-#[test]
-fn a_read_only_file_is_shown_and_not_replaced() {
-    let daemon = Daemon::start();
-    let user = User::new(&daemon);
-    user.write(".wgetrc", "timeout = 5\n");
-    let file = user.home().join(".wgetrc");
-    let mode = |mode| fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
-    mode(0o444);
-    user.ctl(&["setup", "wget", "--dry-run"])
-        .succeeds()
-        .says("+ca_certificate");
-    user.ctl(&["setup", "wget"]).fails().says("read-only").says("chmod u+w");
-    assert!(!daemon.home().join("state/setup/wget.json").exists());
-    mode(0o644);
-    user.ctl(&["setup", "wget"]).succeeds();
-    mode(0o444);
-    user.ctl(&["setup", "wget", "--undo"]).fails().says("read-only");
-}
-
-#[test]
-fn a_companys_values_are_replaced_with_a_note_and_come_back() {
-    let daemon = Daemon::start();
-    let user = User::new(&daemon);
-    for (client, file, text) in [
-        ("wget", ".wgetrc", "HTTPS-Proxy = http://proxy.corp:3128\n"),
-        (
-            "aria2",
-            ".config/aria2/aria2.conf",
-            "https-proxy=http://proxy.corp:3128\n",
-        ),
-        ("yarn", ".yarnrc.yml", "httpsProxy: \"http://proxy.corp:3128\" # ours\n"),
-        ("gem", ".gemrc", "http_proxy: http://proxy.corp:3128\n"),
-        ("mercurial", ".hgrc", "[http_proxy]\nhost = proxy.corp:3128\n"),
-        (
-            "gradle",
-            ".gradle/gradle.properties",
-            "systemProp.https.proxyHost=proxy.corp\nsystemProp.https.proxyPort = 3128\n",
-        ),
-        (
-            "maven",
-            ".m2/settings.xml",
-            "<settings><proxies><proxy><host>proxy.corp</host><port>3128</port></proxy></proxies></settings>",
-        ),
-    ] {
-        user.write(file, text);
-        user.ctl(&["setup", client])
-            .succeeds()
-            .says("sets the proxy http://proxy.corp:3128, and regauthd does not use it")
-            .says(&format!("`regauthctl setup {client} --carry-over`"));
-        user.ctl(&["setup", client, "--undo"]).succeeds();
-        assert_eq!(user.read(file).as_deref(), Some(text));
-    }
-}
-
 /// Project whose parent is in the repository.
 fn project_pom(server: &FileServer) -> String {
     let parent = "<parent><groupId>com.corp</groupId><artifactId>parent</artifactId><version>1.0</version></parent>";
@@ -570,13 +301,6 @@ fn pom(name: &str, content: &str) -> String {
     )
 }
 
-const YARN: &str = "@yarnpkg/cli-dist/bin/yarn.js";
-const PNPM: &str = "pnpm/bin/pnpm.mjs";
-const YARN_CLASSIC: &str = "yarn-classic/bin/yarn.js";
-#[cfg(target_arch = "x86_64")]
-const BUN: &str = "@oven/bun-linux-x64-baseline/bin/bun";
-#[cfg(not(target_arch = "x86_64"))]
-const BUN: &str = "@oven/bun-linux-aarch64/bin/bun";
 const PYPROJECT: &str = "[project]
 name = \"project\"
 version = \"1.0\"
@@ -591,15 +315,18 @@ url = \"INDEX\"
 name = \"pypi\"
 url = \"INDEX\"
 ";
+
 const GEMSPEC: &str = "Gem::Specification.new do |gem|
   gem.name, gem.version, gem.summary, gem.authors = 'treasure', '1.0', 'gold', ['me']
 end
 ";
+
 const HGWEB: &str = "#!/usr/bin/python3
 import os
 from mercurial.hgweb import hgweb, wsgicgi
 wsgicgi.launch(hgweb(os.environb[b'HOME'] + b'/repository', b'repository'))
 ";
+
 const GRADLE: &str = "
 repositories { maven { url 'URL' } }
 configurations { treasure }

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use regauth_tests::certificates::Authority;
+use regauth_tests::ctl;
 use regauth_tests::curl::{Curl, RunningTransfer};
 use regauth_tests::daemon::Daemon;
 use regauth_tests::exec;
@@ -37,10 +38,8 @@ fn a_start_with_a_registry_in_the_vault_is_ready_soon() {
     let registry = MockServer::builder(&authority, "localhost").start();
     let mut daemon = Daemon::builder().store("vault").start();
     let (scope, ca) = (registry.url("/"), authority.file());
-    let add = ["add-registry", "corp", "--token-stdin", "--scope", &scope, "--ca-file"];
-    daemon
-        .ctl_with_input(&[&add[..], &[ca.to_str().unwrap()]].concat(), TOKEN)
-        .succeeds();
+    let add = ctl::add_scope("corp", &scope, ca.to_str().unwrap());
+    daemon.ctl_with_input(&add, TOKEN).succeeds();
     assert!(daemon.stop().success());
     let home = daemon.home();
     assert_ready_soon("a start with a registry", (0..5).map(|_| time_to_ready(home)));

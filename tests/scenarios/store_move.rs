@@ -141,7 +141,14 @@ fn secrets_move_out_of_a_passphrase_vault_and_back_with_the_passphrase() {
     let mut fixture = Fixture::start("vault");
     let set = ["unlock", "--set-passphrase", "--passphrase-stdin"];
     fixture.daemon.ctl_with_input(&set, PASSPHRASE).succeeds();
-    fixture.daemon.ctl(&["store", "move", "keychain"]).succeeds();
+    let without = fixture.daemon.ctl(&["store", "move", "keychain"]).exits(8);
+    assert_eq!(without.json["err"]["kind"], "presence-needed", "{}", without.json);
+    let out = ["store", "move", "keychain", "--passphrase-stdin"];
+    let wrong = fixture.daemon.ctl_with_input(&out, "another passphrase");
+    assert_eq!(wrong.exit, i32::from(exit_code::STORE), "{}", wrong.output.report());
+    assert_eq!(fixture.present(), "vault");
+    assert_eq!(store_items::in_keyring(&fixture.keyring, &fixture.daemon), [""; 0]);
+    fixture.daemon.ctl_with_input(&out, PASSPHRASE).succeeds();
     fixture.daemon.restart();
     fixture.assert_served();
     let locked = fixture.daemon.ctl(&["store", "move", "vault"]);

@@ -301,6 +301,11 @@ fn an_export_reads_back_to_the_same() {
         index = "sparse+https://minted.example/index/"
         source = { exchange = "jfrog", host = "minted.example", provider = "github", identity = "github-actions" }
 
+        [registries.images]
+        kind = "oci"
+        scopes = ["https://images.example/v2/"]
+        token-service = "https://auth.example/token"
+
         [registries.forge]
         kind = "git"
         scopes = ["https://forge.example/team/"]
@@ -313,7 +318,7 @@ fn an_export_reads_back_to_the_same() {
     let first = from.ctl(&["export", "--output", file]).succeeds().json;
 
     let to = Daemon::start();
-    for name in ["plain", "wide", "azure", "minted", "forge"] {
+    for name in ["plain", "wide", "azure", "minted", "images", "forge"] {
         let token: &[&str] = if name == "minted" { &[] } else { &["--token-stdin"] };
         let add = ["add-registry", name, "--from", file, "--yes", "--no-verify"];
         to.ctl_with_input(&[&add, token].concat(), TOKEN).succeeds();
@@ -321,7 +326,7 @@ fn an_export_reads_back_to_the_same() {
     let second = to.ctl(&["export"]).succeeds().json;
     assert_eq!(first["toml"], second["toml"]);
     let same = to.ctl(&["add-registry", "--from", file]).succeeds().json;
-    assert_eq!(same["unchanged"].as_array().unwrap().len(), 5, "{same}");
+    assert_eq!(same["unchanged"].as_array().unwrap().len(), 6, "{same}");
 
     // A file that differs is not replaced unasked.
     fs::write(file, "mine").unwrap();

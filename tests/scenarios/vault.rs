@@ -6,13 +6,15 @@ use std::process::Stdio;
 
 use regauth_shared::exit_code;
 use regauth_tests::certificates::Authority;
-use regauth_tests::ctl::Ctl;
+use regauth_tests::ctl::{self, Ctl};
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
 use regauth_tests::exec;
 use regauth_tests::leak_scan::LeakScan;
 use regauth_tests::mock_server::MockServer;
 use regauth_tests::poll;
+use regauth_tests::programs::binary;
+use regauth_tests::terminal::Terminal;
 use serde_json::Value;
 
 const TOKEN: &str = "token-of-the-vault";
@@ -44,7 +46,7 @@ fn status_and_the_first_start_say_who_can_read_the_tokens_and_what_is_better() {
     fixture.set_passphrase(PASSPHRASE).succeeds();
     let after = exposure(&fixture);
     assert!(
-        !after.contains(is_exposed) && after.contains("another store"),
+        !after.contains(is_exposed) && after.contains("without the passphrase"),
         "{after}"
     );
     fixture.daemon.restart();
@@ -156,14 +158,21 @@ fn a_passphrase_locks_the_vault_at_every_start_until_unlock() {
 }
 
 #[test]
-fn the_passphrase_can_be_changed_after_unlock_only() {
+fn the_passphrase_can_be_changed_with_the_present_one_only() {
     let mut fixture = Fixture::start(Daemon::builder().store("vault"));
     fixture.set_passphrase(PASSPHRASE).succeeds();
     fixture.daemon.restart();
     let locked = fixture.set_passphrase("another passphrase");
     assert_eq!(locked.exit, i32::from(exit_code::STORE), "{}", locked.output.report());
     fixture.unlock(PASSPHRASE).succeeds();
-    fixture.set_passphrase("another passphrase").succeeds();
+    // Open, it still needs the present one.
+    let without = fixture.set_passphrase("another passphrase").exits(8);
+    assert_eq!(without.json["err"]["kind"], "presence-needed", "{}", without.json);
+    without.output.says("two lines");
+    let wrong = fixture.set_passphrase("a guess\nanother passphrase");
+    assert_eq!(wrong.exit, i32::from(exit_code::STORE), "{}", wrong.output.report());
+    let changed = fixture.set_passphrase_at_terminal(PASSPHRASE, "another passphrase");
+    assert!(changed.contains("It has the new passphrase"), "{changed}");
     fixture.daemon.restart();
     assert_eq!(fixture.unlock(PASSPHRASE).exit, i32::from(exit_code::STORE));
     fixture.unlock("another passphrase").succeeds();
@@ -295,10 +304,8 @@ impl Fixture {
         let authority = Authority::new("Corp Root");
         let registry = MockServer::builder(&authority, "localhost").start();
         let (scope, ca) = (registry.url("/corp/"), authority.file());
-        let add = ["add-registry", "corp", "--token-stdin", "--scope", &scope, "--ca-file"];
-        daemon
-            .ctl_with_input(&[&add[..], &[ca.to_str().unwrap()]].concat(), TOKEN)
-            .succeeds();
+        let add = ctl::add_scope("corp", &scope, ca.to_str().unwrap());
+        daemon.ctl_with_input(&add, TOKEN).succeeds();
         Self {
             daemon,
             registry,
@@ -336,6 +343,19 @@ impl Fixture {
     fn set_passphrase(&self, passphrase: &str) -> Ctl {
         self.daemon
             .ctl_with_input(&["unlock", "--set-passphrase", "--passphrase-stdin"], passphrase)
+    }
+
+    /// Returns what the terminal shows at the end.
+    fn set_passphrase_at_terminal(&self, present: &str, new: &str) -> String {
+        let home = self.daemon.home();
+        let mut ctl = exec::command(binary("regauthctl"), home);
+        ctl.arg("--home").arg(home).args(["unlock", "--set-passphrase"]);
+        let mut terminal = Terminal::start(&ctl);
+        for (prompt, typed) in [("New ", new), ("again: ", new), ("Present ", present)] {
+            terminal.read_until(prompt);
+            terminal.type_without_echo(typed);
+        }
+        terminal.finish().0
     }
 
     fn unlock(&self, passphrase: &str) -> Ctl {

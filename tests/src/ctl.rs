@@ -56,3 +56,21 @@ impl Ctl {
         self
     }
 }
+
+/// Arguments of `add-registry` for a scope on a host with a private root. The token is on stdin.
+pub fn add_scope<'a>(name: &'a str, scope: &'a str, ca_file: &'a str) -> [&'a str; 7] {
+    [
+        "add-registry",
+        name,
+        "--token-stdin",
+        "--scope",
+        scope,
+        "--ca-file",
+        ca_file,
+    ]
+}
+
+/// Arguments of `add-registry` for an index on a host with a private root. More have to follow for its token.
+pub fn add_index<'a>(name: &'a str, index: &'a str, ca_file: &'a str) -> [&'a str; 6] {
+    ["add-registry", name, "--index", index, "--ca-file", ca_file]
+}

@@ -4,6 +4,9 @@
 //!
 //! HTTP/1.1 is chosen by path, see [`MisbehavingServer::url`]. HTTP/2 has one [`Http2Ending`] for all requests.
 
+mod http1;
+mod http2;
+
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,15 +14,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncRead;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
+use self::http1::serve_h1;
+use self::http2::serve_h2;
 use crate::certificates::Authority;
 use crate::http_server::runtime;
-use crate::http2_frames;
 use crate::poll;
 
 /// Silence of one connection. It lasts until the client closes.
@@ -268,184 +272,3 @@ async fn serve(shared: &Shared, mut stream: TcpStream, silence: Option<Silence>)
 async fn until_closed(stream: &mut (impl AsyncRead + Unpin)) {
     let _ = tokio::io::copy(stream, &mut tokio::io::sink()).await;
 }
-
-/// Serves requests; `below` gives the socket below TLS.
-async fn serve_h1<S>(shared: &Shared, mut stream: S, below: impl FnOnce(S) -> TcpStream)
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    while let Some(head) = read_head(&mut stream).await {
-        let line = head.lines().next().unwrap_or_default().to_owned();
-        let path = line.split(' ').nth(1).unwrap_or_default();
-        let behaviour = path.rsplit('/').next().unwrap_or_default().to_owned();
-        let behaviour = behaviour.split('?').next().unwrap_or_default();
-        shared.requests.lock().unwrap().push(line.clone());
-        if behaviour != "early" && read_body(&mut stream, &head).await.is_none() {
-            return;
-        }
-        if behaviour == "held" {
-            hold(shared).await;
-        }
-        let (answer, next) = answer(behaviour);
-        if stream.write_all(answer.as_bytes()).await.is_err() || stream.flush().await.is_err() {
-            return;
-        }
-        match next {
-            Next::Serve => {}
-            Next::Close => {
-                let _ = stream.shutdown().await;
-                return;
-            }
-            Next::CloseBelow => {
-                let _ = below(stream).shutdown().await;
-                return;
-            }
-            Next::Reset => {
-                // The body must arrive before the reset, which discards unread bytes.
-                tokio::time::sleep(ARRIVAL).await;
-                let _ = below(stream).set_zero_linger();
-                return;
-            }
-            Next::Silence => return until_closed(&mut stream).await,
-            Next::Dribble => {
-                if dribble(&mut stream).await.is_err() {
-                    return;
-                }
-            }
-        }
-    }
-}
-
-/// Bytes of a response, and what follows them.
-fn answer(behaviour: &str) -> (String, Next) {
-    let (rest, next) = match behaviour {
-        "half-length" => ("content-length: 100\r\n\r\nhalf", Next::Close),
-        "half-chunked" => ("transfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n", Next::Close),
-        "stops" => ("content-length: 100\r\n\r\nhalf", Next::Silence),
-        "until-close" => ("connection: close\r\n\r\nwhole", Next::Close),
-        "no-close-notify" => ("connection: close\r\n\r\nwhole", Next::CloseBelow),
-        "reset" => ("connection: close\r\n\r\nhalf", Next::Reset),
-        "early" => return (TOO_LARGE.to_owned(), Next::Close),
-        "dribble" => ("content-length: 5\r\n\r\n", Next::Dribble),
-        "both-lengths" => (
-            "content-length: 100\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
-            Next::Serve,
-        ),
-        "hangs-up" => ("content-length: 2\r\n\r\nok", Next::Close),
-        _ => ("content-length: 2\r\n\r\nok", Next::Serve),
-    };
-    (format!("HTTP/1.1 200 OK\r\n{rest}"), next)
-}
-
-/// Sends one byte a second.
-async fn dribble(stream: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<()> {
-    for byte in b"whole" {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        stream.write_all(&[*byte]).await?;
-        stream.flush().await?;
-    }
-    Ok(())
-}
-
-enum Next {
-    Serve,
-    Close,
-    CloseBelow,
-    Reset,
-    Silence,
-    Dribble,
-}
-
-/// Waits for [`MisbehavingServer::release`].
-async fn hold(shared: &Shared) {
-    let held = shared.held.fetch_add(1, Ordering::Relaxed) + 1;
-    shared.most_held.fetch_max(held, Ordering::Relaxed);
-    let _ends = Decrement(&shared.held);
-    let _ = shared.release.subscribe().wait_for(|released| *released).await;
-}
-
-async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> Option<String> {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await.ok()?);
-    }
-    String::from_utf8(head).ok()
-}
-
-/// Reads a body with a length; chunked bodies are read up to the chunk of length zero.
-async fn read_body(stream: &mut (impl AsyncRead + Unpin), head: &str) -> Option<()> {
-    let header = |name: &str| {
-        let mut lines = head.lines().filter_map(|line| line.split_once(": "));
-        lines
-            .find(|(key, _)| key.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value)
-    };
-    if let Some(length) = header("content-length").and_then(|length| length.parse::<u64>().ok()) {
-        let read = tokio::io::copy(&mut stream.take(length), &mut tokio::io::sink()).await;
-        return (read.ok()? == length).then_some(());
-    }
-    if header("transfer-encoding").is_some() {
-        let mut body = Vec::new();
-        while !body.ends_with(b"0\r\n\r\n") {
-            body.push(stream.read_u8().await.ok()?);
-        }
-    }
-    Some(())
-}
-
-async fn serve_h2(mut stream: impl AsyncRead + AsyncWrite + Unpin, ending: Http2Ending) -> std::io::Result<()> {
-    stream.write_all(&http2_frames::frame(SETTINGS, 0, 0, &[])).await?;
-    let mut preface = [0; 24];
-    stream.read_exact(&mut preface).await?;
-    loop {
-        let mut head = [0; 9];
-        stream.read_exact(&mut head).await?;
-        let [a, b, c, kind, flags, id @ ..] = head;
-        let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
-        stream.read_exact(&mut payload).await?;
-        match (kind, flags & 1) {
-            (SETTINGS, 0) => stream.write_all(&http2_frames::frame(SETTINGS, 1, 0, &[])).await?,
-            (PING, 0) => stream.write_all(&http2_frames::frame(PING, 1, 0, &payload)).await?,
-            (HEADERS, _) => {
-                let id = u32::from_be_bytes(id);
-                stream.write_all(&response(id, ending)).await?;
-                stream.flush().await?;
-                if matches!(ending, Http2Ending::GoAwayAndClose | Http2Ending::GoAwayLaterAndClose) {
-                    return stream.shutdown().await;
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
-fn response(stream: u32, ending: Http2Ending) -> Vec<u8> {
-    use http2_frames::{frame, headers};
-    let mut head = vec![(":status", "200")];
-    if ending == Http2Ending::ResetAfterItsLength {
-        head.push(("content-length", "4"));
-    }
-    let ends = ending == Http2Ending::EndThenReset;
-    let go_away = |last: u32| frame(GOAWAY, 0, 0, &[last.to_be_bytes(), [0; 4]].concat());
-    let last = match ending {
-        Http2Ending::GoAwayAndClose => go_away(0),
-        Http2Ending::GoAwayLaterAndClose => go_away(stream),
-        _ => frame(RST_STREAM, 0, stream, &[0; 4]),
-    };
-    [
-        headers(stream, &head, false),
-        frame(DATA, u8::from(ends), stream, b"half"),
-        last,
-    ]
-    .concat()
-}
-
-const TOO_LARGE: &str = "HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-/// Time for bytes on loopback to be read by the peer.
-const ARRIVAL: Duration = Duration::from_millis(300);
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;

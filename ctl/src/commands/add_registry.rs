@@ -54,7 +54,8 @@ pub(crate) struct Arguments {
         long,
         value_name = "FILE",
         conflicts_with_all = [
-            "covered", "preset", "kind", "scheme", "writes", "programs", "ca_file", "source", "credential_of", "command",
+            "covered", "preset", "kind", "scheme", "token_service", "writes", "programs", "ca_file", "source",
+            "credential_of", "command",
         ],
     )]
     from: Option<Location>,

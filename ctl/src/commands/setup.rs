@@ -169,9 +169,11 @@ impl Arguments {
             let notes = company::carry_over(&replaced, &info, client)?;
             notes.into_iter().for_each(|note| plan.note(note));
         } else {
-            let command = carry_over_command(tool, self.project);
-            let problems = replaced.iter().filter_map(|setting| setting.problem(&info));
-            problems.for_each(|problem| plan.note(format!("{problem}; {command} gives it to regauthd")));
+            let command = format!("`{}` gives it to regauthd", carry_over_command(tool, self.project));
+            let missing = replaced
+                .iter()
+                .filter_map(|setting| setting.missing(&info, Some(&command)));
+            missing.for_each(|missing| plan.note(format!("{}; {}", missing.problem, missing.remedy)));
         }
         Ok(plan)
     }
@@ -234,7 +236,7 @@ impl Arguments {
 
 fn carry_over_command(tool: Tool, project: bool) -> String {
     let project = if project { " --project" } else { "" };
-    format!("`regauthctl setup {}{project} --carry-over`", tool.name())
+    format!("regauthctl setup {}{project} --carry-over", tool.name())
 }
 
 fn current_folder() -> Result<PathBuf, ErrorBody> {

@@ -19,7 +19,8 @@ use crate::token;
 /// `store move` moves every token and every authority's key to the keychain or the vault while requests go on. The
 /// daemon reads each secret back from the new store and compares it before it deletes any from the old one. A crash of
 /// the daemon or the keychain loses nothing: afterwards one of the two stores is in use and complete. A move to the
-/// present store deletes what an interrupted move left in the other.
+/// present store deletes what an interrupted move left in the other. A vault under a passphrase gives its secrets to the
+/// keychain only with the passphrase.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -51,7 +52,7 @@ Examples:
   regauthctl store
   regauthctl store move keychain
   regauthctl store move vault
-  pass show regauth-vault | regauthctl store move vault --passphrase-stdin";
+  pass show regauth-vault | regauthctl store move keychain --passphrase-stdin";
 
 /// Shows the store, or moves the secrets.
 pub(crate) fn run(arguments: Arguments, client: &Client) -> Result<Report, ErrorBody> {
@@ -70,8 +71,13 @@ fn move_secrets(arguments: MoveArguments, client: &Client) -> Result<Reply<Store
     let given = arguments.passphrase_stdin.then(token::from_stdin).transpose()?;
     let given = given.map(|text| passphrase(&text)).transpose()?;
     let may_prompt = given.is_none() && std::io::stdin().is_terminal();
+    let needs_passphrase = |error: &ErrorBody| match error.kind {
+        ErrorKind::PresenceNeeded => true,
+        ErrorKind::StoreLocked => is_vault_locked(&arguments.to, client),
+        _ => false,
+    };
     match move_with_progress(&arguments.to, given, client) {
-        Err(error) if may_prompt && error.kind == ErrorKind::StoreLocked && is_vault_locked(&arguments.to, client) => {
+        Err(error) if may_prompt && needs_passphrase(&error) => {
             let given = passphrase(&token::from_terminal("Passphrase of the vault: ")?)?;
             move_with_progress(&arguments.to, Some(given), client)
         }
@@ -79,11 +85,14 @@ fn move_secrets(arguments: MoveArguments, client: &Client) -> Result<Reply<Store
     }
 }
 
-/// True if a locked vault, rather than a locked keychain, stopped the move. `unlock` opens the present store; here only
-/// the new one can need a passphrase.
+/// True if a locked vault, rather than a locked keychain, stopped the move.
 fn is_vault_locked(to: &str, client: &Client) -> bool {
     let present = show(client).map(|reply| reply.answer.store);
-    present.is_ok_and(|store| store.state == "open" && (to == "vault" || store.kind == to))
+    present.is_ok_and(|store| match store.state.as_str() {
+        "open" => to == "vault" || store.kind == to,
+        "locked" => store.kind == "vault",
+        _ => false,
+    })
 }
 
 /// Sends the request and shows its progress at a terminal.

@@ -4,9 +4,9 @@ use std::io::IsTerminal;
 
 use regauth_shared::request::{Nothing, Unlock};
 use regauth_shared::response::{Status, Unlocked};
-use regauth_shared::{ErrorBody, Request, Secret, passphrase as rule};
+use regauth_shared::{ErrorBody, ErrorKind, Request, Secret, passphrase as rule};
 
-use crate::client::Client;
+use crate::client::{Client, Reply};
 use crate::output::{self, Report};
 use crate::{error, token};
 
@@ -14,13 +14,15 @@ use crate::{error, token};
 ///
 /// A keychain opens a window of its own. For a vault with a passphrase, this command asks for it without echo.
 ///
-/// --set-passphrase sets or changes the vault's passphrase, of at least 12 characters. It makes a new key: copies of the
-/// old one open no later vault. From then on the vault is locked after every start of the daemon until this command
-/// opens it. Without a passphrase, every program that can read the daemon's files can read the tokens.
+/// --set-passphrase sets or changes the vault's passphrase, of at least 12 characters. A vault that has one needs the
+/// present one, also if it is open. The command makes a new key: copies of the old one open no later vault. From then on
+/// the vault is locked after every start of the daemon until this command opens it. Without a passphrase, every program
+/// that can read the daemon's files can read the tokens.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// Read the vault's passphrase from stdin, all of it
+    /// Read the vault's passphrase from stdin, all of it. With --set-passphrase that is the new one, after a line with the
+    /// present one if there is one
     #[arg(long)]
     passphrase_stdin: bool,
 
@@ -33,7 +35,9 @@ const EXAMPLES: &str = "\
 Examples:
   regauthctl unlock
   pass show regauth-vault | regauthctl unlock --passphrase-stdin
-  regauthctl unlock --set-passphrase";
+  regauthctl unlock --set-passphrase
+  (pass show old; pass show new) | \\
+      regauthctl unlock --set-passphrase --passphrase-stdin";
 
 /// Unlocks the store.
 pub(crate) fn run(arguments: Arguments, client: &Client) -> Result<Report, ErrorBody> {
@@ -45,10 +49,29 @@ pub(crate) fn run(arguments: Arguments, client: &Client) -> Result<Report, Error
         }
         (false, set) => from_stdin(set, arguments.passphrase_stdin)?,
     };
-    let reply = client.call(&Request::Unlock(request))?;
+    let reply = send(request, client)?;
     Ok(Report::from_reply(reply, |unlocked| {
         describe(unlocked, arguments.set_passphrase)
     }))
+}
+
+/// Sends the request. If the daemon needs the present passphrase for a new one, asks for it at the terminal and sends the
+/// request again.
+fn send(request: Unlock, client: &Client) -> Result<Reply<Unlocked>, ErrorBody> {
+    let (set_passphrase, is_complete) = (request.set_passphrase.clone(), request.passphrase.is_some());
+    match client.call(&Request::Unlock(request)) {
+        Err(error) if error.kind == ErrorKind::PresenceNeeded && !is_complete => {
+            if !std::io::stdin().is_terminal() {
+                return Err(error.hint(TWO_LINES));
+            }
+            let present = passphrase(&token::from_terminal("Present passphrase of the vault: ")?)?;
+            client.call(&Request::Unlock(Unlock {
+                passphrase: Some(present),
+                set_passphrase,
+            }))
+        }
+        answered => answered,
+    }
 }
 
 /// Prompts for the passphrases that are needed; for a new one twice.
@@ -78,12 +101,22 @@ fn from_prompts(set: bool, client: &Client) -> Result<Unlock, ErrorBody> {
 
 /// Reads the passphrase from stdin if the flag asks for it. Otherwise the daemon reports whether it needs one.
 fn from_stdin(set: bool, given: bool) -> Result<Unlock, ErrorBody> {
-    let text = given.then(token::from_stdin).transpose()?;
-    let secret = text.map(|text| passphrase(&text)).transpose()?;
-    let (passphrase, set_passphrase) = if set { (None, secret) } else { (secret, None) };
+    match given.then(token::from_stdin).transpose()? {
+        Some(text) => from_text(set, &text),
+        None => Ok(Unlock::default()),
+    }
+}
+
+/// Reads one passphrase, or the present and the new one in two lines.
+fn from_text(set: bool, text: &str) -> Result<Unlock, ErrorBody> {
+    let (present, new) = match text.trim_end_matches(['\r', '\n']).split_once('\n') {
+        Some((present, new)) if set => (Some(present), Some(new)),
+        _ if set => (None, Some(text)),
+        _ => (Some(text), None),
+    };
     Ok(Unlock {
-        passphrase,
-        set_passphrase,
+        passphrase: present.map(passphrase).transpose()?,
+        set_passphrase: new.map(passphrase).transpose()?,
     })
 }
 
@@ -95,6 +128,9 @@ pub(super) fn passphrase(text: &str) -> Result<Secret, ErrorBody> {
     })
 }
 
+const TWO_LINES: &str = "nothing was changed; repeat it at a terminal, which asks for the passphrase, or pipe in two lines, the \
+                         present passphrase and the new one: regauthctl unlock --set-passphrase --passphrase-stdin";
+
 fn describe(unlocked: &Unlocked, set: bool) -> String {
     let store = &unlocked.store;
     let ready = output::count(unlocked.ready as u64, "registry", "registries");
@@ -103,4 +139,29 @@ fn describe(unlocked: &Unlocked, set: bool) -> String {
         text += "It has the new passphrase; run `regauthctl unlock` after every start of the daemon.\n";
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_passphrase_may_follow_a_line_with_the_present_one() {
+        let read = |set, text| {
+            let unlock = from_text(set, text).ok()?;
+            let [present, new] = [unlock.passphrase, unlock.set_passphrase].map(|secret| {
+                let secret = secret.as_ref().map(Secret::expose);
+                secret.unwrap_or_default().to_owned()
+            });
+            Some((present, new))
+        };
+        let both = |present: &str, new: &str| Some((present.to_owned(), new.to_owned()));
+        assert_eq!(read(true, "new one\n"), both("", "new one"));
+        assert_eq!(read(true, "old\nnew one\n"), both("old", "new one"));
+        assert_eq!(read(true, "old\r\nnew one\r\n"), both("old", "new one"));
+        assert_eq!(read(true, "old\nnew\none"), None);
+        assert_eq!(read(true, "\nnew one"), None);
+        assert_eq!(read(false, "old\n"), both("old", ""));
+        assert_eq!(read(false, "old\nnew"), None);
+    }
 }

@@ -13,7 +13,8 @@ use crate::user_folders::cargo_home;
 
 /// Checks cargo, if it is installed and a cargo registry exists.
 pub(super) fn check(context: &DoctorContext) -> Vec<Finding> {
-    let Some(version) = output_of("cargo", &["--version"]).filter(|_| context.has_kind("cargo")) else {
+    let is_checked = context.has_kind("cargo") && !context.is_unreadable(Tool::Cargo);
+    let Some(version) = output_of("cargo", &["--version"]).filter(|_| is_checked) else {
         return Vec::new();
     };
     let config = MergedConfig::read();

@@ -9,6 +9,7 @@ use regauth_shared::request::Nothing;
 use regauth_shared::response::Status;
 use regauth_shared::{ErrorBody, Request};
 
+use super::syntax::{self, UnreadableConfiguration};
 use crate::client::Client;
 use crate::connect;
 use crate::daemon_info::DaemonInfo;
@@ -25,6 +26,8 @@ pub(super) struct DoctorContext {
     pub(super) folders: Folders,
     /// Connection to the daemon.
     pub(super) client: Client,
+    /// Configurations that their clients cannot read.
+    pub(super) unreadable: Vec<UnreadableConfiguration>,
 }
 
 impl DoctorContext {
@@ -33,9 +36,11 @@ impl DoctorContext {
     /// # Errors
     /// No daemon answers.
     pub(super) fn new(folders: &Folders, client: &Client) -> Result<Self, ErrorBody> {
+        let info = DaemonInfo::fetch(client, folders)?;
         Ok(Self {
             status: client.call(&Request::Status(Nothing {}))?.answer,
-            info: DaemonInfo::fetch(client, folders)?,
+            unreadable: syntax::find(&info, folders),
+            info,
             folders: folders.clone(),
             client: connect::user_daemon(folders),
         })
@@ -57,6 +62,11 @@ impl DoctorContext {
         [tool, Tool::Shell]
             .iter()
             .any(|tool| setup::is_set_up(tool.name(), &self.folders))
+    }
+
+    /// True if the tool cannot read its configuration: its settings cannot be asked for.
+    pub(super) fn is_unreadable(&self, tool: Tool) -> bool {
+        self.unreadable.iter().any(|unreadable| unreadable.tool == tool)
     }
 
     /// True if the store gives its tokens. If it does not, that is the cause of other faults.

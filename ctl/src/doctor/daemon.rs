@@ -22,13 +22,13 @@ pub(super) fn check(context: &DoctorContext) -> Vec<Finding> {
         store_state,
         store_kind,
         bundle,
-        configuration_errors,
         next_address,
         import_backup,
         daemon_version,
         registry_count,
     ];
     let found = checks.iter().filter_map(|check| check(context));
+    let found = found.chain(configuration_errors(context));
     found.chain(permissions(&context.folders)).collect()
 }
 
@@ -108,15 +108,17 @@ fn configuration(folders: &Folders) -> Option<Finding> {
 }
 
 /// The daemon reports a file that it cannot read; its message begins with the path.
-fn configuration_errors(context: &DoctorContext) -> Option<Finding> {
-    let mut problems = context.status.problems.iter();
-    let problem = problems.find(|problem| problem.message.starts_with(&context.status.config))?;
-    Some(Finding::new(
-        "configuration-invalid",
-        problem.message.clone(),
-        "regauthd goes on with the configuration that it has read, and does not start with this one",
-        problem.hint.clone(),
-    ))
+fn configuration_errors(context: &DoctorContext) -> impl Iterator<Item = Finding> {
+    let problems = context.status.problems.iter();
+    let of_file = problems.filter(|problem| problem.message.starts_with(&context.status.config));
+    of_file.map(|problem| {
+        Finding::new(
+            "configuration-invalid",
+            problem.message.clone(),
+            "regauthd goes on with the configuration that it has read, and does not start with this one",
+            problem.hint.clone(),
+        )
+    })
 }
 
 fn open_folders(folders: &Folders) -> Option<Finding> {

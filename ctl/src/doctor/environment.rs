@@ -20,13 +20,19 @@ pub(super) fn check(context: &DoctorContext) -> Vec<Finding> {
 /// A company's proxy and roots that setup replaced in a client, and that regauthd lacks.
 fn replaced_settings(context: &DoctorContext) -> Vec<Finding> {
     let finding = |(tool, setting): (&str, CompanySetting)| {
-        let problem = setting.problem(&context.info)?;
-        Some(Finding::new(
+        let carry_over = format!("regauthctl setup {tool} --carry-over");
+        let missing = setting.missing(&context.info, Some(&carry_over))?;
+        let finding = Finding::new(
             "company-setting-lost",
-            format!("before `regauthctl setup {tool}`, {problem}"),
+            format!("before `regauthctl setup {tool}`, {}", missing.problem),
             "clients leave through regauthd, which has neither the company's proxy nor its roots by itself",
-            format!("regauthctl setup {tool} --carry-over"),
-        ))
+            missing.remedy,
+        );
+        Some(if missing.is_broken {
+            finding
+        } else {
+            finding.into_note()
+        })
     };
     let replaced = setup::replaced(&context.folders, &context.info);
     replaced.into_iter().filter_map(finding).collect()
@@ -35,12 +41,12 @@ fn replaced_settings(context: &DoctorContext) -> Vec<Finding> {
 /// A company's proxy and roots in the environment that regauthd lacks.
 fn company_environment(context: &DoctorContext) -> Vec<Finding> {
     let finding = |setting: CompanySetting| {
-        let problem = setting.problem(&context.info)?;
+        let missing = setting.missing(&context.info, None)?;
         let finding = Finding::new(
             "company-setting-unknown",
-            problem,
+            missing.problem,
             "`regauthctl env` and `setup` replace the variable, and clients then depend on regauthd's settings",
-            setting.remedy(),
+            missing.remedy,
         );
         Some(finding.into_note())
     };

@@ -1,12 +1,13 @@
 //! Checks of a gateway from a client's machine: the real curl connects, shows the token, and asks for a host to which no
 //! bearer is let. The gateway answers that itself, so no registry is asked.
 
-use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
+use std::time::Duration;
 
 use url::{Host, Url};
 
+use crate::child_output::{self, Limits};
 use crate::doctor::Finding;
 use crate::program::on_path;
 
@@ -71,19 +72,10 @@ fn ask(curl: &Path, gateway: &Gateway<'_>) -> Result<String, Finding> {
             "run curl by hand",
         )
     };
-    let mut child = Command::new(curl)
-        .args(["-q", "--config", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(failed)?;
+    let mut command = Command::new(curl);
+    command.args(["-q", "--config", "-"]);
     // Arguments are public, so the token goes by standard input.
-    let config = curl_config(gateway);
-    if let Some(mut input) = child.stdin.take() {
-        let _ = input.write_all(config.as_bytes());
-    }
-    let output = child.wait_with_output().map_err(failed)?;
+    let output = child_output::read(&mut command, &curl_config(gateway), LIMITS).map_err(failed)?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
@@ -204,6 +196,11 @@ fn read_answer(gateway: &Gateway<'_>, answer: &str) -> Option<Finding> {
 /// URL that a gateway refuses to every bearer: loopback.
 const NOBODY: &str = "http://127.0.0.1:1/";
 const NO_CLIENT: &str = "no client of this machine reaches a registry through it";
+/// The answer is regauth's own, and short. curl's own time limit comes first.
+const LIMITS: Limits = Limits {
+    bytes: 1024 * 1024,
+    time: Duration::from_secs(30),
+};
 const UNKNOWN: &str = "doctor cannot tell whether the gateway works";
 
 #[cfg(test)]

@@ -12,11 +12,9 @@ use crate::setup::Tool;
 
 /// Checks git, if it is installed.
 pub(super) fn check(context: &DoctorContext) -> Vec<Finding> {
-    if output_of("git", &["--version"]).is_none() {
+    // git answers nothing, not even its version, if a file of its configuration has an error.
+    if on_path("git").is_none() || context.is_unreadable(Tool::Git) {
         return Vec::new();
-    }
-    if let Some(broken) = check_syntax() {
-        return vec![broken];
     }
     let mut faults = Vec::new();
     for scope in scopes(context) {
@@ -66,25 +64,6 @@ fn group(faults: Vec<(Fault, &str)>) -> Vec<Finding> {
         if fault.is_note { finding.into_note() } else { finding }
     };
     groups.into_iter().map(finding).collect()
-}
-
-/// git reads none of its settings if one file has an error.
-fn check_syntax() -> Option<Finding> {
-    let output = std::process::Command::new(on_path("git")?)
-        .args(["config", "--list", "--name-only"])
-        .output()
-        .ok()?;
-    if output.status.success() {
-        return None;
-    }
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    let reason = stderr.lines().next().unwrap_or_default().trim_start_matches("fatal: ");
-    Some(Finding::new(
-        "git-broken",
-        format!("git cannot read its configuration: {reason}"),
-        "git does not work at all",
-        "git config --global --edit, and correct that line",
-    ))
 }
 
 /// Git's own setting overrides the variables.

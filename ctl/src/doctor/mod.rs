@@ -15,6 +15,8 @@ mod index;
 mod offline;
 mod registries;
 
+mod syntax;
+
 mod cargo;
 mod git;
 mod npm;
@@ -42,6 +44,7 @@ pub(crate) fn examine(folders: &Folders, client: &Client) -> Vec<Finding> {
         registries::check,
         index::check,
         environment::check,
+        syntax::check,
         cargo::check,
         git::check,
         npm::check,

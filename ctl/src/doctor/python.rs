@@ -10,13 +10,13 @@ pub(super) fn check(context: &DoctorContext) -> Vec<Finding> {
         return Vec::new();
     }
     let mut findings = Vec::new();
-    if output_of_pip(&["--version"]).is_some() {
+    if output_of_pip(&["--version"]).is_some() && !context.is_unreadable(Tool::Pip) {
         findings.extend(check_pip_proxy(context));
         findings.extend(check_pip_bundle(context));
         findings.extend(check_pip_commands(context));
         findings = unless_only(context, Tool::Uv, findings);
     }
-    if output_of("uv", &["--version"]).is_some() {
+    if output_of("uv", &["--version"]).is_some() && !context.is_unreadable(Tool::Uv) {
         let of_uv = [check_uv_proxy(context), check_uv_bundle(context)];
         findings.extend(unless_only(context, Tool::Pip, of_uv.into_iter().flatten().collect()));
     }

@@ -17,22 +17,13 @@ fn registry(name: &str, kind: &str, index: &str) -> RegistryView {
 
 fn info(listen: &str) -> DaemonInfo {
     DaemonInfo {
-        proxy: "http://127.0.0.1:9001".to_owned(),
         listen: listen.to_owned(),
-        is_socket_activated: false,
-        clients: "same-user".to_owned(),
-        bundle: "/s/ca-bundle.pem".to_owned(),
-        bundle_folder: Some("/s/bundle".to_owned()),
-        upstream_proxies: Vec::new(),
-        has_company_roots: false,
         registries: vec![
             registry("my-corp", "cargo", "sparse+https://corp.example/index/"),
             registry("other", "cargo", "https://corp.example/index.git"),
             registry("wheels", "pypi", "https://corp.example/simple/"),
         ],
-        home: None,
-        state: "/s".into(),
-        provider: Vec::new(),
+        ..DaemonInfo::sample()
     }
 }
 

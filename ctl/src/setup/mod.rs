@@ -27,8 +27,8 @@ mod secrets;
 
 use std::path::Path;
 
-use regauth_shared::ErrorBody;
 use regauth_shared::paths::Folders;
+use regauth_shared::{ErrorBody, ErrorKind};
 use serde::Serialize;
 
 use crate::client::Client;
@@ -324,6 +324,16 @@ pub(crate) fn outdated(folders: &Folders, info: &DaemonInfo) -> Vec<&'static str
         .filter(is_outdated)
         .map(|record| record.tool.name())
         .collect()
+}
+
+/// Set-up tools for which no new setup can be planned, each with the error: a file cannot be read, or does not parse.
+/// A plan that is refused for a secret in the file is no fault of the file.
+pub(crate) fn unusable(folders: &Folders, info: &DaemonInfo) -> Vec<(Tool, ErrorBody)> {
+    let unusable = |record: SetupRecord| {
+        let error = SetupPlan::set_up(record.tool, &record.target, info, folders).err()?;
+        (error.kind != ErrorKind::Refused).then_some((record.tool, error))
+    };
+    SetupRecord::all(folders).into_iter().filter_map(unusable).collect()
 }
 
 /// A company's settings that setup replaced in the files of all tools, each with its tool.

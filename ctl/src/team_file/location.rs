@@ -5,12 +5,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::str::FromStr;
+use std::time::{Duration, Instant};
 
 use regauth_shared::ErrorBody;
 use url::Url;
 
 use super::certificates::{CaFile, read_bounded, read_inside};
 use super::{FILE_NAME, MAX_BYTES};
+use crate::child_output::{self, Limits};
 use crate::error;
 use crate::index::ProxySettings;
 use crate::program::on_path;
@@ -56,7 +58,8 @@ pub(crate) struct Source {
 #[derive(Debug)]
 enum Base {
     Folder(PathBuf),
-    Url(Url),
+    /// URL of the file, and the end of the time for it and the files beside it.
+    Url(Url, Instant),
 }
 
 impl Source {
@@ -71,11 +74,11 @@ impl Source {
         match location {
             Location::Path(path) => Self::at(&find(path)?),
             Location::Url(url) => {
-                let text = fetch(url, &settings()?)?;
+                let until = Instant::now() + MAX_TIME;
                 Ok(Self {
                     title: url.to_string(),
-                    text,
-                    base: Base::Url(url.clone()),
+                    text: fetch(url, &settings()?, until)?,
+                    base: Base::Url(url.clone(), until),
                 })
             }
         }
@@ -94,7 +97,7 @@ impl Source {
     pub(crate) fn folder(&self) -> Option<&Path> {
         match &self.base {
             Base::Folder(folder) => Some(folder),
-            Base::Url(_) => None,
+            Base::Url(..) => None,
         }
     }
 
@@ -109,10 +112,10 @@ impl Source {
     ) -> Result<CaFile, ErrorBody> {
         let text = match &self.base {
             Base::Folder(folder) => read_inside(folder, name)?,
-            Base::Url(url) => {
+            Base::Url(url, until) => {
                 let beside = url.join(name).ok().filter(|beside| is_below(url, beside));
                 let beside = beside.ok_or_else(|| error::usage("the CA file does not lie beside the URL"))?;
-                fetch(&beside, &settings()?)?
+                fetch(&beside, &settings()?, *until)?
             }
         };
         CaFile::parse(name, text)
@@ -164,43 +167,63 @@ fn require_own(start: &Path, file: PathBuf) -> Result<PathBuf, ErrorBody> {
     }
 }
 
-/// Fetches a text with curl through the proxy. No redirect is followed: it could lead to another host.
-fn fetch(url: &Url, (proxy, bundle): &(String, String)) -> Result<String, ErrorBody> {
+/// Fetches a text with curl through the proxy, before `until`. No redirect is followed: it could lead to another host.
+fn fetch(url: &Url, (proxy, bundle): &(String, String), until: Instant) -> Result<String, ErrorBody> {
     let settings = ProxySettings { proxy, bundle };
     let curl = on_path("curl").ok_or_else(|| {
         error::failed("curl is needed to read a URL, and is not installed").hint("download the file, and give its path")
     })?;
     let _progress = Progress::start("reading the file");
-    let output = Command::new(curl)
-        .args([
-            "-q",
-            "--silent",
-            "--show-error",
-            "--proto",
-            "=https",
-            "--max-time",
-            "20",
-        ])
-        .args(["--max-filesize", &MAX_BYTES.to_string(), "--noproxy", ""])
-        .args(["--proxy", settings.proxy, "--cacert", settings.bundle])
-        .args(["--write-out", "\n%{http_code}"])
-        .arg(url.as_str())
-        .output()
-        .map_err(error::io("cannot start curl"))?;
+    let left = time_until(until);
+    let limits = Limits {
+        bytes: MAX_BYTES + STATUS_BYTES,
+        // curl's own limit comes first, with a better message.
+        time: left + Duration::from_secs(1),
+    };
+    let output = child_output::read(&mut command(&curl, url, &settings, left), "", limits);
+    let output = output.map_err(|error| {
+        error::failed(format!("cannot read {url}: {error}")).hint("download the file, and give its path")
+    })?;
     let stdout = String::from_utf8(output.stdout).map_err(|_| error::failed(format!("{url} is not text")))?;
     let (text, status) = stdout.rsplit_once('\n').unwrap_or((&stdout, ""));
     match (output.status.success(), status) {
         (true, "200") if text.len() as u64 <= MAX_BYTES => Ok(text.to_owned()),
+        (true, "200") => Err(error::failed(format!("{url} is longer than {MAX_BYTES} bytes"))),
         (true, "301" | "302" | "303" | "307" | "308") => {
             Err(error::failed(format!("{url} is redirected")).hint("give the URL that it leads to"))
         }
         (true, status) => Err(error::failed(format!("{url} answered {status}")).hint("check the URL in a browser")),
         (false, _) => {
-            let reason = String::from_utf8_lossy(&output.stderr);
-            Err(error::failed(format!("cannot read {url}: {}", reason.trim())).hint("check the URL and the network"))
+            let reason = output.stderr.trim();
+            Err(error::failed(format!("cannot read {url}: {reason}")).hint("check the URL and the network"))
         }
     }
 }
+
+/// curl for one transfer. Without `--globoff`, a `[1-1000]` in the URL would be a thousand, each with a time limit of its own.
+fn command(curl: &Path, url: &Url, settings: &ProxySettings<'_>, left: Duration) -> Command {
+    let mut command = Command::new(curl);
+    command
+        .args(["-q", "--globoff", "--silent", "--show-error", "--proto", "=https"])
+        .args(["--max-time", &format!("{:.3}", left.as_secs_f64())])
+        .args(["--max-filesize", &MAX_BYTES.to_string(), "--noproxy", ""])
+        .args(["--proxy", settings.proxy, "--cacert", settings.bundle])
+        .args(["--write-out", "\n%{http_code}"])
+        .arg(url.as_str());
+    command
+}
+
+/// Time that is left. It is never zero, which curl takes for no limit.
+fn time_until(until: Instant) -> Duration {
+    until.saturating_duration_since(Instant::now()).max(MIN_TIME)
+}
+
+/// Longest time for a team's file at a URL with all CA files beside it.
+const MAX_TIME: Duration = Duration::from_secs(30);
+/// Shortest time that curl is given.
+const MIN_TIME: Duration = Duration::from_millis(1);
+/// Length of what `--write-out` adds.
+const STATUS_BYTES: u64 = 4;
 
 #[cfg(test)]
 mod tests {
@@ -232,6 +255,29 @@ mod tests {
         fs::write(repository.join(FILE_NAME), "inside").unwrap();
         assert_eq!(find(&inner).unwrap(), repository.join(FILE_NAME));
         assert_eq!(find(Path::new("some/file")).unwrap(), Path::new("some/file"));
+    }
+
+    #[test]
+    fn curl_makes_one_transfer_within_the_time_that_is_left() {
+        let settings = ProxySettings {
+            proxy: "http://127.0.0.1:1",
+            bundle: "/bundle.pem",
+        };
+        let url: Url = "https://x.example/[1-9].toml".parse().unwrap();
+        let command = command(Path::new("/usr/bin/curl"), &url, &settings, Duration::from_millis(1500));
+        let arguments: Vec<_> = command.get_args().map(|argument| argument.to_str().unwrap()).collect();
+        // curlrc could have any other option.
+        assert_eq!(arguments[..2], ["-q", "--globoff"]);
+        assert!(
+            arguments.windows(2).any(|pair| pair == ["--max-time", "1.500"]),
+            "{arguments:?}"
+        );
+    }
+
+    #[test]
+    fn a_time_that_has_passed_is_not_no_limit() {
+        assert_eq!(time_until(Instant::now()), MIN_TIME);
+        assert!(time_until(Instant::now() + MAX_TIME) <= MAX_TIME);
     }
 
     #[test]

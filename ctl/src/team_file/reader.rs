@@ -24,6 +24,8 @@ pub(crate) struct Definition {
     pub(crate) scheme: Option<String>,
     /// User name, if all colleagues share it.
     pub(crate) username: Option<String>,
+    /// Token service of a container registry, which gets the token too.
+    pub(crate) token_service: Option<String>,
     /// Source in its short form: `store` or an exchange.
     pub(crate) source: Option<String>,
     /// Programs that may use the registry.
@@ -101,6 +103,7 @@ fn definition(tables: &dyn TableLike, name: &str, item: &Item, problems: &mut Pr
         kind: reader.text("kind"),
         scheme: reader.text("scheme"),
         username: reader.text("username"),
+        token_service: reader.text("token-service"),
         source: reader.source(),
         programs: reader.texts("programs"),
         read_ahead: reader.boolean("read-ahead"),
@@ -278,13 +281,14 @@ fn offset(item: &Item) -> usize {
 
 const TOP_KEYS: [&str; 2] = ["format", "registries"];
 
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "preset",
     "kind",
     "index",
     "scopes",
     "scheme",
     "username",
+    "token-service",
     "source",
     "programs",
     "read-ahead",
@@ -332,6 +336,10 @@ mod tests {
             programs = ["cargo"]
             read-ahead = false
             ca-file = "certificates/corp.pem"
+            [registries.images]
+            kind = "oci"
+            scopes = ["https://images.example/v2/"]
+            token-service = "https://auth.example/token"
         "#;
         let read = read(text, "regauth.toml").unwrap();
         let corp = &read[0];
@@ -345,6 +353,8 @@ mod tests {
         );
         assert_eq!((corp.read_ahead, corp.programs.len()), (Some(false), 1));
         assert_eq!(corp.ca_file.as_deref(), Some("certificates/corp.pem"));
+        assert_eq!((&corp.token_service, read.len()), (&None, 2));
+        assert_eq!(read[1].token_service.as_deref(), Some("https://auth.example/token"));
     }
 
     #[test]

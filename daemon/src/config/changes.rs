@@ -90,6 +90,8 @@ fn changed_keys(name: &RegistryName, before: &Registry, after: &Registry) -> Vec
 fn widens(key: &str, before: &Registry, after: &Registry) -> Option<String> {
     let text = match key {
         "scopes" => return new_scopes(before, after),
+        "index" => return new_index(before, after),
+        "token-service" => return new_token_service(before, after),
         "scheme" if before.scheme.header() != after.scheme.header() => "the token is sent in another header",
         "ca-file" if after.ca_file.is_some() => "other authorities can vouch for the registry",
         "source" | "credential-of" if after.source != Source::Store => "the token comes from elsewhere",
@@ -105,6 +107,23 @@ fn new_scopes(before: &Registry, after: &Registry) -> Option<String> {
     let is_new = |scope: &&_| !before.scopes.iter().any(|known| known.covers(scope));
     let new: Vec<_> = after.scopes.iter().filter(is_new).map(ToString::to_string).collect();
     (!new.is_empty()).then(|| format!("the token also goes to {}", new.join(" and ")))
+}
+
+/// The index is asked with the token, also outside of the scopes.
+fn new_index(before: &Registry, after: &Registry) -> Option<String> {
+    let scope_of = |registry: &Registry| registry.index.as_ref()?.scope().ok();
+    let new = scope_of(after)?;
+    let known = before.scopes.iter().chain(&after.scopes);
+    let is_known = known.chain(&scope_of(before)).any(|known| known.covers(&new));
+    (!is_known).then(|| format!("the token also goes to {new}"))
+}
+
+fn new_token_service(before: &Registry, after: &Registry) -> Option<String> {
+    let new = after
+        .token_service
+        .as_ref()
+        .filter(|_| before.token_service != after.token_service)?;
+    Some(format!("the token also goes to {new}"))
 }
 
 fn has_more_programs(before: &Registry, after: &Registry) -> bool {
@@ -204,6 +223,25 @@ mod tests {
             assert_eq!(widening(&before, &after), expected, "{before} -> {after}");
         }
         assert_eq!(widening("", ""), []);
+    }
+
+    #[test]
+    fn an_index_or_a_token_service_on_another_host_widens() {
+        let read = |text: &str| Config::read(&format!("[registries.corp]\n{text}")).unwrap().registries;
+        let scopes = "scopes = ['https://corp.example/v2/']";
+        for (key, before, after, widens) in [
+            ("index", "", "index = 'sparse+https://corp.example/v2/i/'", false),
+            ("index", "", "index = 'sparse+https://other.example/'", true),
+            ("index", "index = 'sparse+https://other.example/'", "", false),
+            ("token-service", "", "token-service = 'https://auth.example/t'", true),
+            ("token-service", "token-service = 'https://auth.example/t'", "", false),
+        ] {
+            let kind = if key == "index" { "cargo" } else { "oci" };
+            let [before, after] = [before, after].map(|line| read(&format!("kind = '{kind}'\n{scopes}\n{line}\n")));
+            let changes = changes(&before, &after);
+            assert_eq!(changes[0].key.as_deref(), Some(key));
+            assert_eq!(changes[0].widens.is_some(), widens, "{changes:?}");
+        }
     }
 
     #[test]

@@ -47,8 +47,8 @@ async fn carry_out(controller: &Controller, request: Request, presence: Presence
             answer(change_configuration::replace_configuration(controller, request).await)
         }
         Request::Export(request) => answer(change_configuration::export(controller, &request)),
-        Request::List(_) => answer(Ok(show::list(controller))),
-        Request::Show(request) => answer(show::show(controller, &request)),
+        Request::List(_) => answer(Ok(show::list(controller).await)),
+        Request::Show(request) => answer(show::show(controller, &request).await),
         Request::Rotate(request) => answer(rotate::rotate(controller, request).await),
         Request::DeviceLogin(request) => answer(device_login::begin(controller, request).await),
         Request::DeviceLoginPoll(request) => answer(device_login::poll(controller, request).await),
@@ -71,7 +71,7 @@ async fn carry_out(controller: &Controller, request: Request, presence: Presence
         Request::Unlock(request) => answer(store::unlock(controller, request).await),
         Request::Store(_) => answer(Ok(store::store(controller).await)),
         Request::StoreMove(request) => answer(migrate::store_move(controller, request).await),
-        Request::CompareToken(request) => answer(verify::holds(controller, &request)),
+        Request::CompareToken(request) => answer(verify::holds(controller, &request).await),
         Request::Log(request) => answer(lifecycle::log(controller, &request)),
         Request::Stop(_) => answer(Ok(lifecycle::stop(controller))),
     }

@@ -11,7 +11,15 @@ impl From<StoreError> for ErrorBody {
     fn from(error: StoreError) -> Self {
         let (kind, hint) = match error {
             StoreError::Locked => (ErrorKind::StoreLocked, "open it with `regauthctl unlock`, then repeat"),
-            StoreError::WrongPassphrase => (ErrorKind::StoreLocked, "try again with the right passphrase"),
+            StoreError::WrongPassphrase => (
+                ErrorKind::StoreLocked,
+                "nothing was changed; try again with the right passphrase",
+            ),
+            StoreError::PassphraseNeeded => (
+                ErrorKind::PresenceNeeded,
+                "nothing was changed; repeat it at a terminal, which asks for the passphrase, or pipe it in with \
+                 --passphrase-stdin",
+            ),
             StoreError::Unavailable(_) => (
                 ErrorKind::StoreUnavailable,
                 "start the keychain service, or choose `store = \"vault\"` in config.toml",

@@ -8,6 +8,7 @@
 //! [`presence`] refuses what a guarded daemon does for root only. [`watch`] streams events to viewers, and [`metrics`] serves counters over HTTP.
 //!
 //! [`maintenance`] has the tasks that run without a request. [`token_check`] asks registries on behalf of the data path.
+//! [`certificate_files`] reads the configured certificate files again for `status` and `list`.
 
 pub(crate) mod dispatch;
 mod presence;
@@ -18,6 +19,7 @@ pub(crate) mod verbs;
 mod watch;
 
 mod archives;
+mod certificate_files;
 pub(crate) mod maintenance;
 mod new_registry;
 #[cfg(target_os = "linux")]

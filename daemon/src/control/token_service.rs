@@ -47,7 +47,9 @@ pub(super) async fn discover(
         Ok(_) => {
             let message = format!("clients of this registry get short tokens from {realm}, which is on another host");
             let error = ErrorBody::new(ErrorKind::NotVerified, message);
-            Err(error.hint(format!("if that host may get the token, add --token-service {realm}")))
+            Err(error.hint(format!(
+                "if that host may get the token, add --token-service {realm}, or `token-service = \"{realm}\"` to a team's file"
+            )))
         }
         Err(invalid) => {
             let message =

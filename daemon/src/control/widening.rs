@@ -56,7 +56,8 @@ impl Widening {
         })
     }
 
-    /// All that the configuration of a registry in service adds, for `confirm`; `None` if nothing is new.
+    /// All that the configuration of a registry in service adds, for `confirm`; `None` if nothing is new. It is what was
+    /// compared: the file of the certificates may be another by now.
     pub(super) fn unconfirmed(state: &State, name: &RegistryName) -> Option<Self> {
         let route = state.registries.get(name)?;
         let unconfirmed = route.unconfirmed.as_ref()?;
@@ -64,7 +65,7 @@ impl Widening {
             name: name.clone(),
             owner: owner_in_service(state, name),
             before: None,
-            after: token_use(&unconfirmed.configured),
+            after: unconfirmed.compared.clone(),
             changes: unconfirmed.changes.clone(),
         })
     }
@@ -93,12 +94,14 @@ impl Widening {
         let Some(proof) = proof else {
             return Err(self.needs_token());
         };
-        let _turn = controller.state.proofs.lock().await;
-        if self.is_token(controller, proof).await? {
+        let is_wrong = |compared: &Result<bool, ErrorBody>| matches!(compared, Ok(false));
+        if controller
+            .state
+            .guess(self.is_token(controller, proof), is_wrong)
+            .await?
+        {
             return Ok(());
         }
-        // A program that guesses waits for each guess.
-        tokio::time::sleep(WRONG_PROOF_PAUSE).await;
         let message = format!("this is not the present token of `{}`", self.owner);
         Err(ErrorBody::new(ErrorKind::Refused, message).hint(format!(
             "nothing was changed; give the token that {} has now, or replace it first: `regauthctl rotate {}`",
@@ -213,6 +216,3 @@ pub(super) fn is_covered(state: &State, name: &RegistryName, registry: &Registry
         }
     }
 }
-
-/// Pause after a token that is not the present one.
-const WRONG_PROOF_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);

@@ -2,7 +2,7 @@
 //! again.
 //!
 //! While the registry accepts the token, the breaker is closed and costs a request three relaxed loads. A token that is
-//! new or was not accepted lately makes it half-open: a few requests go as trials, [`TRIALS`] at a time, and the others
+//! new or was not accepted lately makes it half-open: a few requests go as trials, [`trials::TRIALS`] at a time, and the others
 //! wait for the registry's answer to them. Open, it sends one request after each cool-down, and the cool-down grows.
 //!
 //! A denial of one path says nothing about a token that is accepted elsewhere. So a denial never opens the breaker by
@@ -11,6 +11,8 @@
 //! never accepted the token, [`MAX_REJECTIONS`] denials in a row.
 
 mod check;
+mod sample;
+mod trials;
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,7 +22,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use check::{Check, VERDICT_TIMEOUT};
-pub(crate) use check::{NextStep, Sample, Verdict};
+pub(crate) use check::{NextStep, Verdict};
+pub(crate) use sample::Sample;
 
 use crate::credential::retirement::Retirement;
 use crate::policy::Denial;
@@ -317,46 +320,6 @@ impl CircuitBreaker {
         self.was_accepted.load(Ordering::Relaxed)
     }
 
-    /// True if an accepted URL would be kept for later checks.
-    pub(crate) fn wants_sample(&self) -> bool {
-        !self.has_sample.load(Ordering::Relaxed)
-    }
-
-    /// Keeps a URL that the registry has accepted, if there is none.
-    pub(crate) fn offer_sample(&self, sample: Sample) {
-        let mut inner = self.lock();
-        inner.sample.get_or_insert(sample);
-        self.has_sample.store(true, Ordering::Relaxed);
-    }
-
-    /// URL that the registry has accepted.
-    pub(crate) fn sample(&self) -> Option<Sample> {
-        self.lock().sample.clone()
-    }
-
-    /// Records that the registry refuses the sample without the token.
-    pub(crate) fn confirm_sample(&self) {
-        if let Some(sample) = &mut self.lock().sample {
-            sample.is_private = true;
-        }
-    }
-
-    /// Makes room for another sample.
-    pub(crate) fn forget_sample(&self) {
-        self.lock().sample = None;
-        self.has_sample.store(false, Ordering::Relaxed);
-    }
-
-    /// Forgets a sample that the registry gives to everybody. It proved nothing, and neither did the answer to it.
-    pub(crate) fn discard_sample(&self) {
-        let mut inner = self.lock();
-        inner.sample = None;
-        self.has_sample.store(false, Ordering::Relaxed);
-        if !inner.is_proven {
-            self.was_accepted.store(false, Ordering::Relaxed);
-        }
-    }
-
     fn accept(&self, inner: &mut Inner) {
         if self.is_retired() {
             return;
@@ -398,49 +361,16 @@ impl Default for CircuitBreaker {
     }
 }
 
-impl Inner {
-    /// Number of concurrent trials. It doubles while the registry does not answer, so that a slow or silent registry
-    /// does not make requests wait for long.
-    fn max_trials(&self, now: Instant) -> u32 {
-        let silence = self
-            .waiting_since
-            .map_or(Duration::ZERO, |since| now.duration_since(since));
-        let doublings = silence.as_secs() / DOUBLING_INTERVAL.as_secs();
-        TRIALS << doublings.min(MAX_DOUBLINGS)
-    }
-
-    fn reject(&mut self, position: u8) -> u8 {
-        self.rejections = self.rejections.saturating_add(1);
-        if self.rejections < MAX_REJECTIONS {
-            return HALF_OPEN;
-        }
-        // Answers to requests that were sent before the breaker opened do not prolong the cool-down.
-        if position == OPEN && self.is_retrying {
-            self.cool_down = (self.cool_down * 2).min(MAX_COOL_DOWN);
-        }
-        if position != OPEN || self.is_retrying {
-            self.retry_at = Instant::now() + self.cool_down;
-        }
-        self.is_retrying = false;
-        OPEN
-    }
-}
-
 const CLOSED: u8 = 0;
 const HALF_OPEN: u8 = 1;
 const OPEN: u8 = 2;
 const RETIRED: u8 = 3;
 
-/// Concurrent trials of a generation that the registry has not answered yet.
-const TRIALS: u32 = 3;
 /// Calls of [`CircuitBreaker::expire_trust`], one a second, until trust ends: as long as idle connections stay open.
 const TRUSTED_ROUNDS: u32 = 300;
 /// Rejections in a row that open the breaker of a token that was never accepted.
 const MAX_REJECTIONS: u32 = 3;
 const FIRST_COOL_DOWN: Duration = Duration::from_secs(30);
-const MAX_COOL_DOWN: Duration = Duration::from_secs(600);
-const DOUBLING_INTERVAL: Duration = Duration::from_secs(2);
-const MAX_DOUBLINGS: u64 = 16;
 const RECHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 #[cfg(test)]

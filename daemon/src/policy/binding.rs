@@ -65,12 +65,10 @@ impl Binding {
         if self.covers(now) {
             return Vec::new();
         }
-        let scopes = now.scopes.iter();
         let Some(given) = self.uses.get(name) else {
-            let service = now.token_service.clone().map(Wider::TokenService);
-            return scopes.cloned().map(Wider::Scope).chain(service).collect();
+            return now.everything();
         };
-        let scopes = scopes.filter(|scope| !given.covers_scope(scope));
+        let scopes = now.scopes.iter().filter(|scope| !given.covers_scope(scope));
         let mut wider: Vec<Wider> = scopes.cloned().map(Wider::Scope).collect();
         if given.scheme.header() != now.scheme.header() {
             wider.push(Wider::Header(now.scheme.clone()));
@@ -124,18 +122,21 @@ impl Binding {
     }
 
     /// Takes in what a change of the registry `name` adds, and nothing that was changed and not confirmed before. Without
-    /// `before`, takes in everything.
+    /// `before`, takes in everything. A registry without a use of its own keeps what another use covers.
     pub(crate) fn take_in(&mut self, name: &RegistryName, before: Option<&TokenUse>, after: &TokenUse) {
         let Some(before) = before else {
             self.uses.insert(name.clone(), after.clone());
             return;
         };
-        let given = self.uses.entry(name.clone()).or_insert_with(|| TokenUse {
-            scopes: Vec::new(),
-            scheme: after.scheme.clone(),
-            roots: BTreeSet::new(),
-            token_service: None,
-            writes: Writes::Deny,
+        let covered = self.covers(before).then(|| before.clone());
+        let given = self.uses.entry(name.clone()).or_insert_with(|| {
+            covered.unwrap_or_else(|| TokenUse {
+                scopes: Vec::new(),
+                scheme: after.scheme.clone(),
+                roots: BTreeSet::new(),
+                token_service: None,
+                writes: Writes::Deny,
+            })
         });
         for scope in &after.scopes {
             if !before.covers_scope(scope) && !given.covers_scope(scope) {
@@ -160,6 +161,16 @@ impl Binding {
 }
 
 impl TokenUse {
+    /// All parts of the use, for a person who is to confirm the whole.
+    pub(crate) fn everything(&self) -> Vec<Wider> {
+        let mut parts: Vec<Wider> = self.scopes.iter().cloned().map(Wider::Scope).collect();
+        parts.push(Wider::Header(self.scheme.clone()));
+        parts.extend(self.token_service.clone().map(Wider::TokenService));
+        parts.extend(self.roots.iter().copied().map(Wider::Root));
+        parts.extend((self.writes == Writes::Allow).then_some(Wider::Writes));
+        parts
+    }
+
     fn covers(&self, now: &Self) -> bool {
         self.scheme.header() == now.scheme.header()
             && now.scopes.iter().all(|scope| self.covers_scope(scope))

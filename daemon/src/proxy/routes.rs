@@ -15,7 +15,7 @@ use url::Url;
 
 use crate::credential::RegistryCredential;
 use crate::host::Origin;
-use crate::policy::binding::Wider;
+use crate::policy::binding::{TokenUse, Wider};
 use crate::policy::path::{self, PathProblem};
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::exchange::token_flow::TokenFlow;
@@ -251,6 +251,8 @@ pub struct RegistryRoute {
 pub(crate) struct Unconfirmed {
     /// The configuration as it is.
     pub(crate) configured: Registry,
+    /// Use of the token that was compared. Its roots are those that `ca_file` had then.
+    pub(crate) compared: TokenUse,
     /// Uses that it adds to the binding; never empty.
     pub(crate) changes: Vec<Wider>,
     /// True if nothing of it is served.

@@ -53,11 +53,20 @@ pub struct Registry {
     pub ca_file: Option<PathBuf>,
     /// Client certificate for mutual TLS with the registry.
     pub client_identity: Option<ClientIdentity>,
-    /// Certificates of `ca_file` that a stored token's binding allows; `None` for all. A configuration has none.
+    /// Certificates of `ca_file` that a stored token's binding allows, or that were compared with it; `None` for all. A
+    /// configuration that was just read has none.
     pub(crate) bound_roots: Option<BTreeSet<RootDigest>>,
 }
 
 impl Registry {
+    /// The registry, with trust in these certificates of its `ca_file` alone.
+    pub(crate) fn with_bound_roots(&self, roots: BTreeSet<RootDigest>) -> Self {
+        Self {
+            bound_roots: Some(roots),
+            ..self.clone()
+        }
+    }
+
     /// True if a scope covers the URL, in its literal spelling.
     pub(crate) fn covers_url(&self, url: &Url) -> bool {
         self.scopes.iter().any(|scope| scope.covers_url(url))

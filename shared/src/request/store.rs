@@ -8,14 +8,14 @@ use crate::secret::{self, Secret};
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Unlock {
-    /// Passphrase of the vault. Absent for a keychain, which asks in its own window.
+    /// Present passphrase of the vault. Absent for a keychain, which asks in its own window.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
         serialize_with = "secret::expose_option"
     )]
     pub passphrase: Option<Secret>,
-    /// New passphrase for the vault. A locked vault is unlocked with `passphrase` first.
+    /// New passphrase for the vault. A vault that has one needs the present one in `passphrase`, also if it is open.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -30,7 +30,7 @@ pub struct Unlock {
 pub struct StoreMove {
     /// Destination: `keychain` or `vault`.
     pub to: String,
-    /// Passphrase of the vault, if the vault is the destination and has one.
+    /// Passphrase of the vault, if it has one: to open the destination, or to take the secrets out of it.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",

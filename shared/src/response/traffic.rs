@@ -45,7 +45,7 @@ pub struct WorkloadTraffic {
     pub workload: Workload,
     /// Requests that have ended.
     pub requests: u64,
-    /// Those of them that the daemon refused.
+    /// Requests that the daemon refused.
     pub refusals: u64,
 }
 

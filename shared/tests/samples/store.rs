@@ -30,6 +30,10 @@ pub(super) fn requests() -> Vec<(&'static str, Request)> {
         ("unlock", unlock(passphrase(), None)),
         ("unlock-least", unlock(None, None)),
         ("unlock-set-passphrase", unlock(None, passphrase())),
+        (
+            "unlock-change-passphrase",
+            unlock(passphrase(), Some(secret("another horse battery staple"))),
+        ),
     ]
 }
 

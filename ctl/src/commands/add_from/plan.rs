@@ -137,7 +137,7 @@ impl Entry {
             kind: definition.kind.clone(),
             scheme: definition.scheme.clone(),
             username: username.map(str::to_owned),
-            token_service: None,
+            token_service: definition.token_service.clone(),
             writes: None,
             programs: definition.programs.clone(),
             ca_file: ca_file.map(str::to_owned),
@@ -202,6 +202,7 @@ impl Entry {
             ("kind", text(&definition.kind)),
             ("scheme", text(&definition.scheme)),
             ("username", self.new_username()),
+            ("token-service", text(&definition.token_service)),
             ("source", text(&definition.source)),
             ("programs", list(&definition.programs)),
             ("read-ahead", definition.read_ahead.map(|value| json!(value))),
@@ -268,7 +269,10 @@ fn describe_new(entry: &Entry) -> String {
     let definition = &entry.definition;
     let mut lines = vec![format!("  {}: new", definition.name)];
     let places = definition.index.iter().chain(&definition.scopes);
-    let urls: Vec<String> = places.map(|url| in_ascii(url)).collect();
+    let urls: Vec<String> = places
+        .chain(&definition.token_service)
+        .map(|url| in_ascii(url))
+        .collect();
     lines.push(format!("    its token goes to {}", registry_text::hosts(&urls)));
     lines.extend(urls.iter().map(|url| format!("      {url}")));
     if let Some(found) = &entry.index_from {
@@ -307,5 +311,29 @@ mod tests {
             "https://xn--crp-sed.example/"
         );
         assert_eq!(in_ascii("sparse+https://Corp.example:443/x"), "https://corp.example/x");
+    }
+
+    #[test]
+    fn the_token_service_is_among_the_hosts_that_get_the_token() {
+        let text = "[registries.images]\nkind = 'oci'\nscopes = ['https://images.example/v2/']\n\
+                    token-service = 'https://auth.example/token'\n";
+        let definition = crate::team_file::read(text, "regauth.toml").unwrap().pop().unwrap();
+        let entry = Entry {
+            definition,
+            ca_file: None,
+            index_from: None,
+            ca_file_before: None,
+            action: Action::Add,
+        };
+        let shown = describe(std::slice::from_ref(&entry));
+        assert!(
+            shown.contains("its token goes to images.example, auth.example\n"),
+            "{shown}"
+        );
+        assert!(shown.contains("      https://auth.example/token\n"), "{shown}");
+        let service = Some("https://auth.example/token");
+        let request = entry.add_request(None, None, None, true);
+        assert_eq!(request.token_service.as_deref(), service);
+        assert_eq!(entry.values(None)["token-service"].as_str(), service);
     }
 }

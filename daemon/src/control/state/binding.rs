@@ -1,10 +1,11 @@
 //! Bindings of stored tokens: each configuration is cut down to what its tokens were given for before it goes into service.
 //!
 //! The record of a binding is beside the token in the store, and holds no secret. A token that an older release stored has
-//! none; it is bound once, to the configuration of the first start. Tokens that regauth does not store have no binding.
-//! [`crate::policy::binding`] compares.
+//! none; it is bound once, to the configuration of the first start, or a person confirms it. Tokens that regauth does not
+//! store have no binding. [`crate::policy::binding`] compares.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::iter;
 
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Secret};
 
@@ -14,7 +15,7 @@ use crate::control::controller::Controller;
 use crate::control::state::apply::Applied;
 use crate::control::state::{State, StateGuard};
 use crate::credential::CredentialState;
-use crate::credential::store::{Item, StoreError};
+use crate::credential::store::{Item, StoreError, StoreKind};
 use crate::policy::binding::{Binding, TokenUse, Wider};
 use crate::proxy::routes::Unconfirmed;
 use crate::proxy::upstream::root_digests;
@@ -79,7 +80,7 @@ impl Controller {
         let mut tokens = BTreeMap::new();
         for (name, registry) in &config.registries {
             if registry.source.is_stored() {
-                let token = self.load_binding(state, config, name).await;
+                let token = self.load_binding(state, name).await;
                 tokens.insert(name.clone(), token);
             }
         }
@@ -89,9 +90,14 @@ impl Controller {
             tokens,
         };
         for (name, configured) in &config.registries {
-            let Some((changes, served)) = compare(state, config, &bound.tokens, name) else {
+            let Some(comparison) = compare(state, config, &bound.tokens, name) else {
                 continue;
             };
+            let Comparison {
+                compared,
+                changes,
+                served,
+            } = comparison;
             let is_withheld = served.is_none();
             if let (Some(token_use), Some(registry)) = (served, bound.served.registries.get_mut(name)) {
                 restrict(registry, token_use);
@@ -99,6 +105,7 @@ impl Controller {
             if !changes.is_empty() {
                 let unconfirmed = Unconfirmed {
                     configured: configured.clone(),
+                    compared,
                     changes,
                     is_withheld,
                 };
@@ -109,7 +116,7 @@ impl Controller {
     }
 
     /// Reads the binding of a stored token, unless it is known.
-    async fn load_binding(&self, state: &mut StateGuard<'_>, config: &Config, name: &RegistryName) -> StoredToken {
+    async fn load_binding(&self, state: &mut StateGuard<'_>, name: &RegistryName) -> StoredToken {
         if state.bindings.contains_key(name) {
             return StoredToken::Bound;
         }
@@ -129,31 +136,47 @@ impl Controller {
         }
         match state.unlocked(store.thread.read(&Item::Credential(name.clone()))).await {
             Ok(None) => StoredToken::Absent,
-            Ok(Some(_)) if state.journal.unbound.contains(name) => {
-                self.bind_token_of_older_release(state, config, name).await;
-                StoredToken::NewlyBound
-            }
-            Ok(Some(_)) => StoredToken::Unrecorded,
+            Ok(Some(_)) => self.bind_token_of_older_release(state, name).await,
             // The item is no token, so there is none to bind.
             Err(StoreError::Unusable(_)) => StoredToken::Absent,
             Err(error) => StoredToken::Unread(Self::unread(state, name, error)),
         }
     }
 
-    async fn bind_token_of_older_release(&self, state: &mut StateGuard<'_>, config: &Config, name: &RegistryName) {
-        let Some(binding) = binding_of(config, name) else {
-            return;
+    /// Notes what the tokens of an older release are for: all that the configuration of the start says. Their store may
+    /// open later, after a change of the configuration.
+    pub(in crate::control) fn note_tokens_of_older_release(state: &mut State, config: &Config) {
+        let unbound = state.journal.unbound.iter();
+        let bindings = unbound.filter_map(|name| Some((name.clone(), binding_of(config, name)?)));
+        state.of_older_release = bindings.collect();
+    }
+
+    /// Leaves the tokens of an older release in a vault that is still locked after the start to `confirm`. Nobody but the
+    /// person can read it, but a program of the user may have changed the configuration and the journal. A keychain opens
+    /// later, too, and protects from no such program.
+    pub(in crate::control) fn forget_tokens_of_older_release(&self, state: &mut State) {
+        if self.store().kind == StoreKind::Vault {
+            state.of_older_release.clear();
+        }
+    }
+
+    /// Binds a token without a record if an older release has stored it.
+    async fn bind_token_of_older_release(&self, state: &mut StateGuard<'_>, name: &RegistryName) -> StoredToken {
+        let noted = state.of_older_release.get(name).cloned();
+        let Some(binding) = noted.filter(|_| state.journal.unbound.contains(name)) else {
+            return StoredToken::Unrecorded;
         };
         let written = self.record_binding(state, name, binding.clone()).await;
         state.bindings.insert(name.clone(), binding);
         match written {
             Ok(()) => tracing::info!(
                 registry = %name,
-                "bound the token of an older release to what the configuration says; `regauthctl show {name}` shows it"
+                "bound the token of an older release to what the configuration said at the start; `regauthctl show {name}` shows it"
             ),
             // The next start tries again.
             Err(error) => tracing::warn!(registry = %name, error = error.message, "could not record a binding"),
         }
+        StoredToken::NewlyBound
     }
 
     /// Writes a token's binding to the store, and uses it from the next routes on.
@@ -284,7 +307,8 @@ fn binding_of(config: &Config, owner: &RegistryName) -> Option<Binding> {
     })
 }
 
-/// Use of a token by a registry, as configured. The index is asked with the token, also outside of every scope.
+/// Use of a token by a registry, as configured. The index is asked with the token, also outside of every scope. A
+/// registry whose roots are bound trusts those alone; of another one, the `ca-file` is read.
 pub(in crate::control) fn token_use(registry: &Registry) -> TokenUse {
     let mut scopes = registry.scopes.clone();
     let index = registry.index.as_ref().and_then(|index| index.scope().ok());
@@ -293,35 +317,57 @@ pub(in crate::control) fn token_use(registry: &Registry) -> TokenUse {
     TokenUse {
         scopes,
         scheme: registry.scheme.clone(),
-        roots: registry.ca_file.as_deref().map(root_digests).unwrap_or_default(),
+        roots: match (&registry.bound_roots, &registry.ca_file) {
+            (Some(bound), _) => bound.clone(),
+            (None, Some(file)) => root_digests(file),
+            (None, None) => BTreeSet::new(),
+        },
         token_service: registry.token_service.as_ref().map(ToString::to_string),
         writes: registry.writes,
     }
 }
 
-/// Uses that a registry's configuration adds to the binding of its token, and the part of it that is served: nothing for
-/// `None`. The whole is `None` if no binding applies: the token is not stored, or there is none.
+/// Use of a token by a registry, as configured, beside the binding of the token.
+struct Comparison {
+    /// The use as configured.
+    compared: TokenUse,
+    /// Uses that it adds to the binding.
+    changes: Vec<Wider>,
+    /// The part of it that is served, if any is.
+    served: Option<TokenUse>,
+}
+
+/// Compares a registry's configuration with the binding of its token; `None` if no binding applies: the token is not stored,
+/// or there is none.
 fn compare(
     state: &State,
     config: &Config,
     tokens: &BTreeMap<RegistryName, StoredToken>,
     name: &RegistryName,
-) -> Option<(Vec<Wider>, Option<TokenUse>)> {
+) -> Option<Comparison> {
     let owner = config.owner(name);
-    let registry = config.registries.get(name)?;
-    match tokens.get(owner)? {
-        StoredToken::Absent | StoredToken::Unread(_) => None,
-        StoredToken::Unrecorded => Some((vec![Wider::Unrecorded], None)),
-        StoredToken::Bound | StoredToken::NewlyBound => {
-            let binding = state.bindings.get(owner)?;
-            let source = &config.registries.get(owner)?.source;
-            if binding.source != source_record(source) {
-                return Some((vec![Wider::Source(source.to_string())], None));
-            }
-            let now = token_use(registry);
-            Some((binding.wider(name, &now), binding.served(name, &now)))
-        }
+    let token = tokens.get(owner)?;
+    if matches!(token, StoredToken::Absent | StoredToken::Unread(_)) {
+        return None;
     }
+    let compared = token_use(config.registries.get(name)?);
+    let source = &config.registries.get(owner)?.source;
+    let reason = match (token, state.bindings.get(owner)) {
+        (StoredToken::Unrecorded, _) | (_, None) => Wider::Unrecorded,
+        (_, Some(binding)) if binding.source != source_record(source) => Wider::Source(source.to_string()),
+        (_, Some(binding)) => {
+            return Some(Comparison {
+                changes: binding.wider(name, &compared),
+                served: binding.served(name, &compared),
+                compared,
+            });
+        }
+    };
+    Some(Comparison {
+        changes: iter::once(reason).chain(compared.everything()).collect(),
+        served: None,
+        compared,
+    })
 }
 
 /// Leaves what the token was given for. An index outside of it is not asked.
@@ -353,3 +399,6 @@ pub(in crate::control) fn owner_in_service(state: &State, name: &RegistryName) -
     }
     owner.clone()
 }
+
+#[cfg(test)]
+mod tests;

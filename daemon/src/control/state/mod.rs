@@ -24,6 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
@@ -51,6 +52,8 @@ pub(crate) struct State {
     pub(crate) registries: RegistryRoutes,
     /// Bindings of stored tokens, by owner, as read from the store.
     pub(in crate::control) bindings: BTreeMap<RegistryName, Binding>,
+    /// Bindings for tokens of a release without bindings: what the configuration of the start says.
+    pub(in crate::control) of_older_release: BTreeMap<RegistryName, Binding>,
     /// Hosts whose authority's key was read from the store.
     pub(crate) identities: BTreeMap<Host, HostIdentity>,
     /// The store's last error, for `status`.
@@ -146,8 +149,8 @@ pub(crate) struct StateLock {
     changes: Mutex<()>,
     /// Held while the grants' file is replaced.
     grants: Mutex<()>,
-    /// Held while a token that a person has typed again is compared: one at a time.
-    pub(in crate::control) proofs: Mutex<()>,
+    /// Held while a secret that somebody claims to know is compared: one at a time.
+    guesses: Mutex<()>,
     snapshot: ArcSwap<Snapshot>,
     /// Logins that people have to confirm. They have a lock of their own.
     pub(in crate::control) logins: PendingLogins,
@@ -220,7 +223,7 @@ impl StateLock {
             state: Mutex::new(state),
             changes: Mutex::default(),
             grants: Mutex::default(),
-            proofs: Mutex::default(),
+            guesses: Mutex::default(),
             snapshot: ArcSwap::default(),
             logins: PendingLogins::default(),
             closed: AtomicBool::new(false),
@@ -263,6 +266,21 @@ impl StateLock {
             state: Some(state),
             turn: None,
         })
+    }
+
+    /// Compares a secret that somebody claims to know. Comparisons take turns, and a wrong one ends with a pause, so a
+    /// program that guesses waits for each guess.
+    pub(in crate::control) async fn guess<T>(
+        &self,
+        compare: impl Future<Output = T>,
+        is_wrong: impl FnOnce(&T) -> bool,
+    ) -> T {
+        let _turn = self.guesses.lock().await;
+        let compared = compare.await;
+        if is_wrong(&compared) {
+            tokio::time::sleep(WRONG_GUESS_PAUSE).await;
+        }
+        compared
     }
 
     /// Locks the grants' file.
@@ -345,4 +363,24 @@ fn find(registries: &RegistryRoutes, name: &RegistryName) -> Result<Arc<Registry
         };
         ErrorBody::new(ErrorKind::NotFound, format!("there is no registry `{name}`")).hint(hint)
     })
+}
+
+/// Pause after a secret that is not the present one.
+const WRONG_GUESS_PAUSE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn guesses_take_turns_and_a_wrong_one_costs_a_pause() {
+        let lock = StateLock::new(Journal::default(), false);
+        let guess = |is_right: bool| lock.guess(async move { (is_right, Instant::now()) }, |(is_right, _)| !is_right);
+        let start = Instant::now();
+        let guesses = tokio::join!(guess(false), guess(false), guess(true), guess(true));
+        let begins = [guesses.0, guesses.1, guesses.2, guesses.3].map(|(_, begin)| begin - start);
+        assert_eq!(begins, [0, 1, 2, 2].map(|wrong| WRONG_GUESS_PAUSE * wrong));
+    }
 }

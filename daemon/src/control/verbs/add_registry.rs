@@ -172,7 +172,9 @@ async fn prepare(controller: &Controller, request: &AddRegistry, presence: Prese
     let mut registry = definition(request)?;
     controller.check_registry(&registry)?;
     let is_shared = matches!(registry.source, Source::Of(_));
-    registry.bound_roots = registry.source.is_stored().then(|| token_use(&registry).roots);
+    // The roots are read once: those that verify the registry now are those that its token is bound to.
+    let has_binding = registry.source.is_stored() || is_shared;
+    registry.bound_roots = has_binding.then(|| token_use(&registry).roots);
     let upstream = Arc::new(controller.upstream(name, &registry)?);
     let pool = controller.upstream_pool();
     let discovering = token_service::discover(&upstream, pool, request.verify, &mut registry);

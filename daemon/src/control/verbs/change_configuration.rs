@@ -17,6 +17,7 @@ use crate::config::{Config, ConfigFile, changes, definition};
 use crate::control::controller::Controller;
 use crate::control::error::unchanged;
 use crate::control::probe::probe_token;
+use crate::control::state::binding::token_use;
 use crate::control::state::{State, StateGuard};
 use crate::control::verbs::lifecycle;
 use crate::control::widening;
@@ -212,6 +213,8 @@ async fn check_registries(
         let (Some(route), Some(registry)) = (state.registries.get(name).cloned(), config.registries.get(name)) else {
             continue;
         };
+        // The roots are read once: a file that gives others the second time verifies nobody.
+        let registry = &registry.with_bound_roots(token_use(registry).roots);
         let upstream = controller.upstream(name, registry).map_err(unchanged)?;
         let state_of_token = route.credential.shared.state();
         let CredentialState::Ready(value) = &state_of_token else {
@@ -244,6 +247,7 @@ fn is_sent_differently(before: &Registry, after: &Registry) -> bool {
     before.index != after.index
         || before.scopes != after.scopes
         || before.scheme != after.scheme
+        || before.token_service != after.token_service
         || before.ca_file != after.ca_file
         || before.client_identity != after.client_identity
 }

@@ -28,7 +28,9 @@ use crate::service;
 /// Those of the authorities and files.
 pub(crate) async fn start(controller: &Controller, config: &Config) -> Result<(), ErrorBody> {
     let mut state = controller.lock_for_change().await?;
+    Controller::note_tokens_of_older_release(&mut state, config);
     controller.apply_config(&mut state, config).await?;
+    controller.forget_tokens_of_older_release(&mut state);
     controller.finish_pending(&mut state).await?;
     controller.finish_migration(&mut state).await;
     controller.load_proxy_password(&mut state).await;

@@ -26,7 +26,7 @@ use crate::credential::store::{Item, StoreError, StoreKind};
 use crate::journal::{Journal, StoreMigration};
 
 /// Migrates all secrets. If the target is in use already, deletes the copies that an earlier migration left in the other
-/// store.
+/// store. A vault under a passphrase gives its secrets to another store only with the passphrase.
 ///
 /// # Errors
 /// `invalid` or `refused` for the target, and those of both stores and of the files; nothing is changed then.
@@ -39,12 +39,18 @@ pub(crate) async fn store_move(controller: &Controller, request: StoreMove) -> R
     if from.kind == to {
         notes.push(format!("the secrets are in the {} already", to.as_str()));
         if let Some(leftover) = controller.stores.leftover() {
-            state.unlocked(open(&leftover, request.passphrase.as_ref())).await?;
+            state
+                .unlocked(open(controller, &leftover, request.passphrase.as_ref()))
+                .await?;
         }
     } else {
         let next = Arc::new(OpenStore::new(&controller.folders, to));
-        state.unlocked(open(&from, None)).await?;
-        state.unlocked(open(&next, request.passphrase.as_ref())).await?;
+        let passphrase = request.passphrase.as_ref();
+        state.unlocked(open(controller, &from, passphrase)).await?;
+        state
+            .unlocked(require_passphrase(controller, &from, passphrase))
+            .await?;
+        state.unlocked(open(controller, &next, passphrase)).await?;
         finish_last_migration(controller, &mut state, &next).await?;
         moved = migrate(controller, &mut state, &from, &next).await?;
     }
@@ -76,15 +82,26 @@ fn target(controller: &Controller, request: &StoreMove) -> Result<StoreKind, Err
     }
 }
 
-/// Makes sure that a store can be used. A keychain may ask a person to open it.
-async fn open(store: &OpenStore, passphrase: Option<&Secret>) -> Result<(), ErrorBody> {
+/// Makes sure that a store can be used. A keychain may ask a person to open it; the passphrase is for a vault.
+async fn open(controller: &Controller, store: &OpenStore, passphrase: Option<&Secret>) -> Result<(), ErrorBody> {
+    let passphrase = passphrase.filter(|_| store.kind == StoreKind::Vault);
     let opened = match store.thread.check().await {
         Err(StoreError::Locked) if store.kind == StoreKind::Keychain || passphrase.is_some() => {
-            store.thread.unlock(passphrase).await
+            store::paced(controller, passphrase, store.thread.unlock(passphrase)).await
         }
         checked => checked,
     };
     opened.map_err(|error| store_error(store.kind, &error))
+}
+
+/// Refuses to take the secrets out of a vault without its passphrase: any program of the user can ask for it.
+async fn require_passphrase(
+    controller: &Controller,
+    from: &OpenStore,
+    passphrase: Option<&Secret>,
+) -> Result<(), ErrorBody> {
+    let verified = store::paced(controller, passphrase, from.thread.verify_passphrase(passphrase)).await;
+    verified.map_err(|error| store_error(from.kind, &error))
 }
 
 /// Deletes the copies of an earlier migration before another one begins, which could not tell them from its own.
@@ -264,6 +281,9 @@ fn store_error(kind: StoreKind, error: &StoreError) -> ErrorBody {
     let hint = match (kind, error) {
         (StoreKind::Vault, StoreError::Locked) => {
             "a vault under a passphrase opens with --passphrase-stdin; nothing was changed"
+        }
+        (StoreKind::Vault, StoreError::PassphraseNeeded) => {
+            "repeat it at a terminal, which asks for the passphrase, or pipe it in with --passphrase-stdin; nothing was changed"
         }
         (StoreKind::Vault, StoreError::WrongPassphrase) => "try again with the right passphrase; nothing was changed",
         (StoreKind::Keychain, StoreError::Locked) => "open it in its own window, then repeat; nothing was changed",

@@ -72,12 +72,16 @@ async fn set_proxy(
         ))
     })?;
     let in_file = config.upstream.proxy.as_ref();
-    if let Some(present) = in_file.filter(|_| !request.replace) {
-        return Ok(vec![format!(
-            "{file} has the proxy {present} already, so {proxy} was not written"
-        )]);
-    }
     let in_use = controller.proxy.dialer.proxies().proxies().into_iter().next();
+    if let Some(present) = in_file.filter(|_| !request.replace) {
+        let is_pending = in_use.is_none_or(|used| !used.is_at(present));
+        let is_same = present.with_password(None) == proxy.with_password(None);
+        return Ok(vec![if is_same && is_pending {
+            format!("{file} has the proxy {present} already; regauthd uses it from its next start, so restart it")
+        } else {
+            format!("{file} has the proxy {present} already, so {proxy} was not written")
+        }]);
+    }
     if let Some(present) = in_use.filter(|_| !request.replace) {
         return Ok(vec![format!(
             "regauthd uses the proxy {present} already, so {proxy} was not written"

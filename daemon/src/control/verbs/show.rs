@@ -11,6 +11,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::config::Clients;
+use crate::control::certificate_files::UnusableFiles;
 use crate::control::controller::Controller;
 use crate::control::server::ControlClients;
 use crate::control::state::RegistryRoutes;
@@ -25,10 +26,15 @@ use crate::proxy::upstream::proxy_rules::{CorporateProxy, ProxyRules};
 use crate::registry::Source;
 
 /// All registries.
-pub(crate) fn list(controller: &Controller) -> RegistryList {
+pub(crate) async fn list(controller: &Controller) -> RegistryList {
     let snapshot = controller.snapshot();
+    let unusable = UnusableFiles::find(controller, snapshot.registries.values()).await;
+    let views = snapshot.registries.values().map(|route| RegistryView {
+        trouble: unusable.of(route),
+        ..view(route)
+    });
     RegistryList {
-        registries: snapshot.registries.values().map(|route| view(route)).collect(),
+        registries: views.collect(),
     }
 }
 
@@ -36,8 +42,13 @@ pub(crate) fn list(controller: &Controller) -> RegistryList {
 ///
 /// # Errors
 /// `not-found` for an unknown registry.
-pub(crate) fn show(controller: &Controller, request: &ByName) -> Result<RegistryView, ErrorBody> {
-    controller.snapshot().registry(&request.name).map(|route| view(&route))
+pub(crate) async fn show(controller: &Controller, request: &ByName) -> Result<RegistryView, ErrorBody> {
+    let route = controller.snapshot().registry(&request.name)?;
+    let unusable = UnusableFiles::find(controller, [&route].into_iter()).await;
+    Ok(RegistryView {
+        trouble: unusable.of(&route),
+        ..view(&route)
+    })
 }
 
 /// The daemon's addresses, files, store, counters and problems.
@@ -45,6 +56,7 @@ pub(crate) async fn status(controller: &Controller) -> Status {
     let store_error = store::check(controller).await;
     let audit = controller.proxy.audit.view().await;
     let snapshot = controller.snapshot();
+    let unusable = UnusableFiles::find(controller, snapshot.registries.values()).await;
     let proxy = &controller.proxy;
     Status {
         version: version::PROGRAM.to_owned(),
@@ -59,7 +71,7 @@ pub(crate) async fn status(controller: &Controller) -> Status {
         config: controller.config_file.display().to_string(),
         store: store::view(controller, store_error.as_ref()),
         registries: snapshot.registries.len(),
-        problems: problems(controller, &snapshot.registries, store_error.as_ref()),
+        problems: problems(controller, &snapshot.registries, store_error.as_ref(), &unusable),
         mode: mode(controller).to_owned(),
         users: proxy.served.ids().to_vec(),
         clients: proxy.clients.as_str().to_owned(),
@@ -191,10 +203,16 @@ pub(in crate::control) fn rfc3339(time: OffsetDateTime) -> String {
 }
 
 /// Everything that a person should fix, each with the next command.
-fn problems(controller: &Controller, registries: &RegistryRoutes, store_error: Option<&StoreError>) -> Vec<Problem> {
+fn problems(
+    controller: &Controller,
+    registries: &RegistryRoutes,
+    store_error: Option<&StoreError>,
+    unusable: &UnusableFiles,
+) -> Vec<Problem> {
     let mut problems = Vec::new();
     problems.extend(clients_problem(controller));
     problems.extend(configuration_problem(controller));
+    problems.extend(unusable.company_roots_problem(controller));
     problems.extend(controller.proxy.audit.problem());
     problems.extend(controller.metrics.problem());
     problems.extend(tls_problem(controller));
@@ -208,7 +226,11 @@ fn problems(controller: &Controller, registries: &RegistryRoutes, store_error: O
             controller.store().kind.as_str()
         ),
     }));
-    problems.extend(registries.values().filter_map(|route| certificate_problem(route)));
+    problems.extend(
+        registries
+            .values()
+            .filter_map(|route| certificate_problem(route, unusable)),
+    );
     problems.extend(registries.values().filter_map(|route| unconfirmed_problem(route)));
     problems.extend(registries.values().filter_map(|route| credential_problem(route)));
     let warn_before = controller.at_start.warn_before;
@@ -271,8 +293,8 @@ fn tls_problem(controller: &Controller) -> Option<Problem> {
     })
 }
 
-fn certificate_problem(route: &RegistryRoute) -> Option<Problem> {
-    let message = route.trouble.clone()?;
+fn certificate_problem(route: &RegistryRoute, unusable: &UnusableFiles) -> Option<Problem> {
+    let message = unusable.of(route)?;
     let hint = "fix the file, then `regauthctl reload`; until then nothing is sent to the registry, unless its \
                 certificates were read before";
     Some(Problem {

@@ -26,7 +26,8 @@ pub(crate) async fn store(controller: &Controller) -> StoreShown {
     }
 }
 
-/// Opens a locked store and serves the tokens in it; seals a vault with a new passphrase.
+/// Opens a locked store and serves the tokens in it; seals a vault with a new passphrase, for which a vault that has one
+/// needs the present one.
 ///
 /// # Errors
 /// Those of the store, and a new passphrase that is too short.
@@ -36,12 +37,13 @@ pub(crate) async fn unlock(controller: &Controller, request: Unlock) -> Result<U
     }
     let store = &controller.store().thread;
     // Unlocking shows the keychain's window. It is useless if only a passphrase is to be set, which a keychain refuses.
-    if request.passphrase.is_some() || request.set_passphrase.is_none() {
-        let unlocked = store.unlock(request.passphrase.as_ref()).await;
+    let present = request.passphrase.as_ref();
+    if present.is_some() || request.set_passphrase.is_none() {
+        let unlocked = paced(controller, present, store.unlock(present)).await;
         unlocked.map_err(|error| still_locked(controller.store().kind, error))?;
     }
-    if let Some(passphrase) = &request.set_passphrase {
-        store.seal(passphrase).await?;
+    if let Some(new) = &request.set_passphrase {
+        paced(controller, present, store.seal(present, new)).await?;
         tracing::info!("changed the vault's passphrase and key");
     }
     store.check().await?;
@@ -56,6 +58,19 @@ pub(crate) async fn unlock(controller: &Controller, request: Unlock) -> Result<U
         store: view(controller, snapshot.store_error.as_ref()),
         ready,
     })
+}
+
+/// Makes a call of the store with a passphrase: one guess at a time. A call without one waits for nobody's guesses.
+pub(in crate::control) async fn paced<T>(
+    controller: &Controller,
+    passphrase: Option<&Secret>,
+    call: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    if passphrase.is_none() {
+        return call.await;
+    }
+    let is_wrong = |called: &Result<T, StoreError>| matches!(called, Err(StoreError::WrongPassphrase));
+    controller.state.guess(call, is_wrong).await
 }
 
 /// Refuses a passphrase that is guessed quickly. Another client than our own may not have checked it.
@@ -115,6 +130,8 @@ pub(in crate::control) fn view(controller: &Controller, error: Option<&StoreErro
 fn exposure(controller: &Controller, kind: StoreKind) -> &'static str {
     if controller.proxy.served.is_guarded() {
         GUARDED
+    } else if !controller.persistent {
+        EPHEMERAL
     } else {
         select::exposure(&controller.folders, kind)
     }
@@ -131,4 +148,6 @@ pub(in crate::control) fn problem(error: &StoreError) -> Problem {
 
 const GUARDED: &str = "programs of the users that this daemon serves cannot read the tokens or send them elsewhere; they can \
                        use the registries for what is open";
+const EPHEMERAL: &str =
+    "programs of the daemon's user cannot read the tokens, which end with the daemon; they can open writes";
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use futures_util::{StreamExt, stream};
 use regauth_shared::event::{EventKind, Verification};
 use regauth_shared::request::{CompareToken, Verify};
@@ -135,16 +136,23 @@ async fn compare_with_requests(
     }
 }
 
-/// Compares a token that `import` found elsewhere with the registry's present one.
+/// Compares a token that `import` found elsewhere with the registry's present one, at the pace of guesses: a program can
+/// ask, too.
 ///
 /// # Errors
 /// `not-found` for an unknown registry.
-pub(crate) fn holds(controller: &Controller, request: &CompareToken) -> Result<TokenComparison, ErrorBody> {
+pub(crate) async fn holds(controller: &Controller, request: &CompareToken) -> Result<TokenComparison, ErrorBody> {
     let route = controller.snapshot().registry(&request.name)?;
-    let present = route.credential.shared.state();
+    let compare = async {
+        let present = route.credential.shared.state();
+        let present = present.value()?;
+        let (present, given) = (present.secret.expose().as_bytes(), request.token.expose().as_bytes());
+        Some(verify_slices_are_equal(present, given).is_ok())
+    };
+    let same = controller.state.guess(compare, |same| *same == Some(false)).await;
     Ok(TokenComparison {
         name: request.name.clone(),
-        same: present.value().map(|value| value.secret.is_same(&request.token)),
+        same,
     })
 }
 

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use http::Uri;
 use tokio::time::Instant;
 
 use crate::policy::Denial;
@@ -19,29 +18,6 @@ pub(super) struct Check {
     /// Time from which a vague denial causes another check.
     vague_at: Instant,
     vague_pause: Duration,
-}
-
-/// URL of a request that the registry has accepted with the generation.
-#[derive(Clone, Debug)]
-pub(crate) struct Sample {
-    /// The URL, in absolute form.
-    pub(crate) uri: Uri,
-    /// True if the registry is known to refuse the URL without the token.
-    pub(crate) is_private: bool,
-    /// True if the bearer of a grant chose the URL. A bearer may be able to have it refused, so it never speaks against
-    /// the token.
-    pub(crate) is_of_bearer: bool,
-}
-
-impl Sample {
-    /// Sample whose URL may be public.
-    pub(crate) fn new(uri: Uri, is_of_bearer: bool) -> Self {
-        Self {
-            uri,
-            is_private: false,
-            is_of_bearer,
-        }
-    }
 }
 
 /// Result of a check of the token.

@@ -1,3 +1,4 @@
+use super::trials::TRIALS;
 use super::*;
 
 use Admission::{Allowed, Rejected, Retired, Trial};

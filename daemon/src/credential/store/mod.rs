@@ -43,11 +43,20 @@ pub trait Store: Send {
     /// As [`Store::read`]; a wrong passphrase is [`StoreError::WrongPassphrase`].
     fn unlock(&mut self, passphrase: Option<&Secret>) -> Result<(), StoreError>;
 
-    /// Protects the store with a passphrase, or replaces the passphrase. The store is then locked after every start.
+    /// Checks that the caller knows the passphrase of an open store. A store without a passphrase needs none.
     ///
     /// # Errors
-    /// As [`Store::read`]; [`StoreError::Refused`] by every store but the vault.
-    fn seal(&mut self, _passphrase: &Secret) -> Result<(), StoreError> {
+    /// As [`Store::read`]; [`StoreError::PassphraseNeeded`] without a passphrase, [`StoreError::WrongPassphrase`] for another.
+    fn verify_passphrase(&mut self, _present: Option<&Secret>) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Protects the store with the passphrase `new`. The store is then locked after every start. A store that has a
+    /// passphrase needs the present one.
+    ///
+    /// # Errors
+    /// As [`Store::verify_passphrase`]; [`StoreError::Refused`] by every store but the vault.
+    fn seal(&mut self, _present: Option<&Secret>, _new: &Secret) -> Result<(), StoreError> {
         Err(StoreError::Refused(
             "this store takes no passphrase; only the vault does".to_owned(),
         ))
@@ -175,6 +184,9 @@ pub enum StoreError {
     /// The passphrase does not open the vault.
     #[error("the passphrase does not open the vault")]
     WrongPassphrase,
+    /// The vault is open, and the call needs its passphrase again.
+    #[error("the vault has a passphrase, and this needs it again")]
+    PassphraseNeeded,
     /// This machine has no such store: no session bus, or no service on it.
     #[error("the store is not available: {0}")]
     Unavailable(String),

@@ -37,11 +37,11 @@ type OpenFn = dyn Fn() -> Box<dyn Store> + Send + Sync;
 /// Deadlines of calls.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadlines {
-    /// Any call but unlock and seal, before the store has answered once. The daemon's start waits this long.
+    /// Any call without a passphrase, before the store has answered once. The daemon's start waits this long.
     pub first: Duration,
-    /// Any call but unlock and seal.
+    /// Any call without a passphrase.
     pub usual: Duration,
-    /// Unlock and seal: a person types a passphrase.
+    /// Calls with a passphrase, which are slow on purpose, and unlock: a person types one.
     pub unlock: Duration,
     /// Time from a call's deadline until a fresh thread takes over.
     pub takeover: Duration,
@@ -129,13 +129,23 @@ impl StoreThread {
             .await
     }
 
+    /// [`Store::verify_passphrase`], with the deadline of an unlock: it is slow on purpose.
+    ///
+    /// # Errors
+    /// As [`StoreThread::read`].
+    pub async fn verify_passphrase(&self, present: Option<&Secret>) -> Result<(), StoreError> {
+        let present = present.cloned();
+        let verify = move |store: &mut dyn Store| store.verify_passphrase(present.as_ref());
+        self.call(self.deadlines.unlock, verify).await
+    }
+
     /// [`Store::seal`], with the deadline of an unlock: it is slow on purpose.
     ///
     /// # Errors
     /// As [`StoreThread::write`].
-    pub async fn seal(&self, passphrase: &Secret) -> Result<(), StoreError> {
-        let passphrase = passphrase.clone();
-        self.call(self.deadlines.unlock, move |store| store.seal(&passphrase))
+    pub async fn seal(&self, present: Option<&Secret>, new: &Secret) -> Result<(), StoreError> {
+        let (present, new) = (present.cloned(), new.clone());
+        self.call(self.deadlines.unlock, move |store| store.seal(present.as_ref(), &new))
             .await
     }
 

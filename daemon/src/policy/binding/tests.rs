@@ -98,15 +98,48 @@ fn a_registry_that_shares_the_token_has_a_use_of_its_own() {
     let given = binding(token_use(&[CORP]));
     let copy = name("copy");
     let elsewhere = token_use(&["https://attacker.example/"]);
-    assert_eq!(
-        given.wider(&copy, &elsewhere),
-        [Wider::Scope(scope("https://attacker.example/"))]
-    );
+    assert_eq!(given.wider(&copy, &elsewhere), elsewhere.everything());
     assert_eq!(given.served(&copy, &elsewhere), None);
     // A part of what corp's use covers needs nobody.
     let inside = token_use(&["https://corp.example/cargo/index/"]);
     assert_eq!(given.wider(&copy, &inside), []);
     assert_eq!(given.served(&copy, &inside), Some(inside));
+}
+
+#[test]
+fn a_registry_without_a_use_of_its_own_is_shown_with_all_that_is_bound() {
+    let mut given = binding(token_use(&[CORP]));
+    let copy = name("copy");
+    let now = TokenUse {
+        scheme: Scheme::parse("x-key: {token}", None).unwrap(),
+        roots: [RootDigest([0xAB; 32])].into(),
+        token_service: Some("https://auth.example/token".to_owned()),
+        writes: Writes::Allow,
+        ..token_use(&["https://copy.example/"])
+    };
+    let shown: Vec<String> = given.wider(&copy, &now).iter().map(ToString::to_string).collect();
+    let expected = [
+        "it sends its token to https://copy.example/",
+        "it sends its token in the header x-key",
+        "it sends its token to the token service https://auth.example/token",
+        "it trusts the certificate SHA-256 AB:AB:AB:AB:AB:AB:AB:AB… of its ca-file",
+        "it opens writes for good",
+    ];
+    assert_eq!(shown, expected);
+    given.take_in(&copy, None, &now);
+    assert_eq!(given.uses[&copy], now);
+}
+
+#[test]
+fn a_scope_added_to_a_registry_that_another_use_covers_leaves_its_other_scopes() {
+    let mut given = binding(token_use(&[CORP]));
+    let copy = name("copy");
+    let before = token_use(&["https://corp.example/cargo/index/"]);
+    assert_eq!(given.wider(&copy, &before), []);
+    let mut after = before.clone();
+    after.scopes.push(scope("https://downloads.example/"));
+    given.take_in(&copy, Some(&before), &after);
+    assert_eq!(given.wider(&copy, &after), []);
 }
 
 #[test]

@@ -3,27 +3,27 @@
 //! [`ProxyRules`] choose the proxy. Loopback is never proxied, and plain HTTP of a registry goes only to an address that is
 //! loopback after resolution: its token is not encrypted.
 
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+mod addresses;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
 use http::uri::{Authority, Scheme as UriScheme};
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
+use self::addresses::{Addresses, Reach, Resolver};
 use crate::config::ProxyScheme;
 use crate::host::{Host, Origin};
-use crate::policy::address::is_public;
 use crate::proxy::upstream::proxy_handshake::{self, CorporateProxyError, ProxyProblem};
-use crate::proxy::upstream::proxy_rules::{CorporateProxy, ProxyRules, is_loopback_address};
+use crate::proxy::upstream::proxy_rules::{CorporateProxy, ProxyRules};
 use crate::proxy::upstream::stream::DialedStream;
 use crate::proxy::upstream::trust::{Trust, TrustError};
 
@@ -43,19 +43,6 @@ impl std::fmt::Debug for Dialer {
             .field("proxies", &self.proxies)
             .finish_non_exhaustive()
     }
-}
-
-/// Addresses that a [`Dialer`] may connect to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reach {
-    /// All, for tunnels and plain requests of the daemon's own user.
-    Anywhere,
-    /// Public ones, for the bearers of grants.
-    Public,
-    /// All over TLS, but only loopback for plain HTTP: requests carry tokens.
-    Registries,
-    /// [`METADATA_SERVER`] alone.
-    MetadataServer,
 }
 
 impl Dialer {
@@ -186,16 +173,12 @@ async fn connect_to(proxy: &CorporateProxy) -> Result<TcpStream, DialError> {
 
 /// TCP connection without a proxy.
 async fn direct(uri: Uri, addresses: Addresses) -> Result<TcpStream, DialError> {
-    let resolver = Resolver {
-        addresses,
-        found: Arc::default(),
-    };
-    let found = Arc::clone(&resolver.found);
-    let mut connector = HttpConnector::new_with_resolver(resolver);
+    let resolver = Resolver::new(addresses);
+    let mut connector = HttpConnector::new_with_resolver(resolver.clone());
     configure(&mut connector);
     let connected = connector.call(uri).await;
     connected.map(TokioIo::into_inner).map_err(|error| DialError::Unreachable {
-        addresses: found.get().cloned().unwrap_or_default(),
+        addresses: resolver.found().into(),
         source: Box::new(error),
     })
 }
@@ -232,106 +215,6 @@ fn configure(connector: &mut HttpConnector<Resolver>) {
     // TCP_USER_TIMEOUT).
     #[cfg(target_os = "linux")]
     connector.set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIMEOUT));
-}
-
-/// Addresses that one connection may lead to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Addresses {
-    All,
-    Public,
-    Loopback,
-    MetadataServer,
-}
-
-impl Addresses {
-    fn of(reach: Reach, plain: bool) -> Self {
-        match reach {
-            Reach::Registries if plain => Self::Loopback,
-            Reach::Anywhere | Reach::Registries => Self::All,
-            Reach::Public => Self::Public,
-            Reach::MetadataServer => Self::MetadataServer,
-        }
-    }
-
-    fn check(self, address: IpAddr) -> Result<(), DialError> {
-        match self {
-            Self::Public if !is_public(address) || is_own_address(address) => Err(DialError::Forbidden(Forbidden)),
-            Self::Loopback if !is_loopback_address(address) => Err(DialError::NotLoopback(NotLoopback)),
-            Self::MetadataServer if address != METADATA_SERVER => Err(DialError::Forbidden(Forbidden)),
-            Self::All | Self::Public | Self::Loopback | Self::MetadataServer => Ok(()),
-        }
-    }
-
-    /// Resolves a name and checks all its addresses.
-    ///
-    /// A name below `localhost` that the system does not know is loopback, as it is for curl and browsers (RFC 6761,
-    /// section 6.3).
-    async fn resolve(self, name: &str) -> Result<Vec<SocketAddr>, DialError> {
-        let lookup = async {
-            let name: Name = name.parse().map_err(|_| DialError::Invalid)?;
-            let found = GaiResolver::new().call(name).await;
-            found.map_err(|error| NameLookupError(error).into())
-        };
-        let found: Vec<SocketAddr> = match lookup.await {
-            Ok(found) => found.collect(),
-            Err(_) if name.parse().is_ok_and(|host: Host| host.is_loopback()) => LOOPBACK.to_vec(),
-            Err(error) => return Err(error),
-        };
-        self.check_all(&found)?;
-        Ok(found)
-    }
-
-    /// Checks the addresses of a name. One without an address is an error: a `socks5://` proxy would get the name instead.
-    fn check_all(self, found: &[SocketAddr]) -> Result<(), DialError> {
-        if found.is_empty() {
-            let error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-            return Err(NameLookupError(error).into());
-        }
-        found.iter().try_for_each(|address| self.check(address.ip()))
-    }
-}
-
-/// The system's resolver, with a check of the addresses.
-#[derive(Clone, Debug)]
-struct Resolver {
-    addresses: Addresses,
-    /// Addresses of the name, once it was looked up.
-    found: Arc<OnceLock<Box<[IpAddr]>>>,
-}
-
-impl Service<Name> for Resolver {
-    type Response = std::vec::IntoIter<SocketAddr>;
-    type Error = DialError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, name: Name) -> Self::Future {
-        let Self { addresses, found } = self.clone();
-        Box::pin(async move {
-            let resolved = addresses.resolve(name.as_str()).await?;
-            let _ = found.set(resolved.iter().map(SocketAddr::ip).collect());
-            Ok(resolved.into_iter())
-        })
-    }
-}
-
-/// Returns true if a public address is one of this machine's own. The firewall and listeners may trust local connections.
-///
-/// To reach such an address, the kernel chooses it as the source address too. Connecting a UDP socket sends no packet.
-fn is_own_address(address: IpAddr) -> bool {
-    let unspecified: IpAddr = match address {
-        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let source_address = || {
-        let socket = UdpSocket::bind((unspecified, 0))?;
-        socket.connect((address, DISCARD_PORT))?;
-        socket.local_addr()
-    };
-    source_address().is_ok_and(|source| source.ip() == address)
 }
 
 /// Returns true if an error is a refusal to connect to an address that is not public.
@@ -402,13 +285,6 @@ pub struct NotLoopback;
 
 /// Metadata server of a Google machine, on its own link ("About VM metadata").
 pub(crate) const METADATA_SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
-/// Any port works, because nothing is sent.
-const DISCARD_PORT: u16 = 9;
-/// Port 0: the connector sets the port of the URL.
-const LOOPBACK: [SocketAddr; 2] = [
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
-    SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 0),
-];
 /// Time for TCP and all handshakes with a corporate proxy. It answers a CONNECT after it has connected to the host. Shorter
 /// than the deadline of the opening, so that the proxy is named.
 const PROXY_TIMEOUT: Duration = Duration::from_secs(12);
@@ -418,37 +294,3 @@ const HAPPY_EYEBALLS_DELAY: Duration = Duration::from_millis(250);
 const KEEP_ALIVE_TIME: Duration = Duration::from_secs(60);
 #[cfg(target_os = "linux")]
 const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(30);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::proxy::upstream::failure::UpstreamFailure;
-
-    #[test]
-    fn a_name_without_an_address_is_an_error_with_its_reason() {
-        for addresses in [Addresses::All, Addresses::Public, Addresses::Loopback] {
-            let error = addresses.check_all(&[]).unwrap_err();
-            assert_eq!(UpstreamFailure::of(&error), UpstreamFailure::NameUnknown);
-        }
-        assert!(Addresses::All.check_all(&LOOPBACK).is_ok());
-        assert!(Addresses::Public.check_all(&LOOPBACK).is_err());
-    }
-
-    #[test]
-    fn the_dialer_for_the_metadata_server_reaches_nothing_else() {
-        for (address, is_reached) in [
-            ("169.254.169.254", true),
-            ("169.254.169.253", false),
-            ("127.0.0.1", false),
-            ("192.0.2.1", false),
-            ("::ffff:169.254.169.254", false),
-        ] {
-            let address = address.parse().unwrap();
-            for plain in [true, false] {
-                let addresses = Addresses::of(Reach::MetadataServer, plain);
-                assert_eq!(addresses.check(address).is_ok(), is_reached, "{address}");
-            }
-            assert!(Addresses::of(Reach::Registries, true).check(METADATA_SERVER).is_err());
-        }
-    }
-}

@@ -141,8 +141,7 @@ impl Trust {
             None => builder.with_no_client_auth(),
             Some(identity) => {
                 let chain = certificates(&identity.certificate)?;
-                let key = PrivateKeyDer::from_pem_file(&identity.key)
-                    .map_err(|_| TrustError::NoKey(display(&identity.key)))?;
+                let key = private_key(&identity.key)?;
                 builder.with_client_auth_cert(chain, key).map_err(TrustError::Tls)?
             }
         };
@@ -203,6 +202,25 @@ fn digest(identity: &ClientIdentity) -> [u8; 32] {
     digest.finalize().into()
 }
 
+/// Reads the certificate files of a registry, and keeps nothing of them.
+///
+/// # Errors
+/// A file cannot be read, or has no certificate or key.
+pub(crate) fn check_files(ca_file: Option<&Path>, identity: Option<&ClientIdentity>) -> Result<(), TrustError> {
+    if let Some(file) = ca_file {
+        certificates(file)?;
+    }
+    if let Some(identity) = identity {
+        certificates(&identity.certificate)?;
+        private_key(&identity.key)?;
+    }
+    Ok(())
+}
+
+fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, TrustError> {
+    PrivateKeyDer::from_pem_file(file).map_err(|_| TrustError::NoKey(display(file)))
+}
+
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TrustError> {
     let text = std::fs::read(file).map_err(|error| TrustError::Unreadable(display(file), error.to_string()))?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
@@ -254,5 +272,22 @@ mod tests {
         assert!(joined.is_same(&one.joined([&other].into_iter())));
         assert!(!joined.has_same_roots(&one) && one.is_same(&one.clone()));
         assert!(one.joined(std::iter::empty()).has_same_roots(&one));
+    }
+    #[test]
+    fn certificates_of_a_file_that_are_not_bound_verify_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.pem");
+        let pem = || {
+            rcgen::generate_simple_self_signed(["root.example".to_owned()])
+                .unwrap()
+                .cert
+                .pem()
+        };
+        std::fs::write(&file, pem()).unwrap();
+        let bound = root_digests(&file);
+        let roots = |bound| trust().with_roots(Some(&file), bound).unwrap().roots.len() - 1;
+        assert_eq!(roots(Some(&bound)), 1);
+        std::fs::write(&file, pem()).unwrap();
+        assert_eq!((roots(Some(&bound)), roots(None)), (0, 1));
     }
 }

@@ -93,6 +93,8 @@ impl VaultStore {
     ///
     /// The old files' blocks may survive on the disk.
     ///
+    /// The caller has verified the present passphrase.
+    ///
     /// # Errors
     /// [`StoreError::Locked`] if the vault is locked, [`StoreError::Refused`] if the key is systemd's,
     /// [`StoreError::Failed`] if the files cannot be written.
@@ -260,21 +262,31 @@ impl Store for VaultStore {
         if self.key.is_some() {
             return Ok(());
         }
-        let passphrase = passphrase.ok_or(StoreError::Locked)?;
-        let sealed = std::fs::read(path).map_err(|error| VaultError::Read(path.clone(), error))?;
-        let key = Key::unseal(&sealed, passphrase).map_err(|error| match error {
-            UnsealError::WrongPassphrase => StoreError::WrongPassphrase,
-            error => VaultError::Sealed(path.clone(), error).into(),
-        })?;
-        self.key = Some(key);
+        self.key = Some(unseal(path, passphrase.ok_or(StoreError::Locked)?)?);
         if let Err(error) = self.drop_old_key() {
             tracing::warn!(%error, "could not remove the vault's old key");
         }
         Ok(())
     }
 
-    fn seal(&mut self, passphrase: &Secret) -> Result<(), StoreError> {
-        self.put_under(passphrase)
+    fn verify_passphrase(&mut self, present: Option<&Secret>) -> Result<(), StoreError> {
+        let VaultKey::Passphrase(path) = &self.source else {
+            return Ok(());
+        };
+        let path = path.clone();
+        let Some(key) = self.load_key()? else {
+            return Err(StoreError::Locked);
+        };
+        // A program of the user can put a key of its own into the file, under a passphrase of its own.
+        match unseal(&path, present.ok_or(StoreError::PassphraseNeeded)?)? == key {
+            true => Ok(()),
+            false => Err(StoreError::WrongPassphrase),
+        }
+    }
+
+    fn seal(&mut self, present: Option<&Secret>, new: &Secret) -> Result<(), StoreError> {
+        self.verify_passphrase(present)?;
+        self.put_under(new)
     }
 
     fn check(&mut self) -> Result<(), StoreError> {
@@ -298,8 +310,8 @@ impl Store for VaultStore {
                  service install --system`"
             }
             VaultKey::Passphrase(_) => {
-                "programs of the daemon's user cannot read the tokens from the files, but can have the daemon move them to \
-                 another store while it has the vault open; better: a daemon with a user of its own, `sudo regauthctl \
+                "programs of the daemon's user cannot read the tokens without the passphrase; they can open writes, and \
+                 wait for you to type it into a program of theirs; better: a daemon with a user of its own, `sudo regauthctl \
                  service install --for USER`"
             }
             VaultKey::Credential(_) => {
@@ -323,6 +335,15 @@ fn read_if_exists(path: &Path) -> Result<Option<Vec<u8>>, VaultError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(VaultError::Read(path.to_path_buf(), error)),
     }
+}
+
+/// Reads the key under a passphrase.
+fn unseal(path: &Path, passphrase: &Secret) -> Result<Key, StoreError> {
+    let sealed = std::fs::read(path).map_err(|error| VaultError::Read(path.to_path_buf(), error))?;
+    Key::unseal(&sealed, passphrase).map_err(|error| match error {
+        UnsealError::WrongPassphrase => StoreError::WrongPassphrase,
+        error => VaultError::Sealed(path.to_path_buf(), error).into(),
+    })
 }
 
 /// Reads a key file that only its owner can read; `None` if there is no such file.

@@ -136,7 +136,7 @@ fn a_vault_without_its_key_is_an_error_and_gets_no_new_key() {
         failure(store.read(&corp())),
         failure(store.write(&corp(), &secret("two"))),
         failure(store.delete(&corp())),
-        failure(store.seal(&secret("passphrase"))),
+        failure(store.seal(None, &secret("passphrase"))),
     ] {
         assert!(message.contains("vault-identity.txt does not"), "{message}");
     }
@@ -227,7 +227,7 @@ fn takes_its_key_from_systemd() {
     assert_eq!(home.files(), ["vault.age"]);
     assert_eq!(store.read(&corp()).unwrap().unwrap().expose(), "one");
     assert!(store.protection().contains("systemd"));
-    let refused = store.seal(&secret("passphrase")).unwrap_err();
+    let refused = store.seal(None, &secret("passphrase")).unwrap_err();
     assert!(
         matches!(&refused, StoreError::Refused(why) if why.contains("systemd")),
         "{refused}"
@@ -252,7 +252,7 @@ fn a_passphrase_locks_it_until_it_is_given() {
     let home = Home::new();
     let mut store = home.open();
     store.write(&corp(), &secret("one")).unwrap();
-    store.seal(&secret("open sesame")).unwrap();
+    store.seal(None, &secret("open sesame")).unwrap();
     assert_eq!(home.files(), ["vault-identity.age", "vault.age"]);
     assert_eq!(store.read(&corp()).unwrap().unwrap().expose(), "one");
 
@@ -261,7 +261,9 @@ fn a_passphrase_locks_it_until_it_is_given() {
     assert_eq!(store.check(), Err(StoreError::Locked));
     assert_eq!(store.read(&corp()).unwrap_err(), StoreError::Locked);
     assert_eq!(store.write(&corp(), &secret("two")), Err(StoreError::Locked));
-    assert_eq!(store.seal(&secret("another")), Err(StoreError::Locked));
+    assert_eq!(store.seal(None, &secret("another")), Err(StoreError::Locked));
+    let present = secret("open sesame");
+    assert_eq!(store.seal(Some(&present), &secret("another")), Err(StoreError::Locked));
     assert_eq!(store.unlock(None), Err(StoreError::Locked));
     assert_eq!(store.unlock(Some(&secret("guess"))), Err(StoreError::WrongPassphrase));
     assert_eq!(store.check(), Err(StoreError::Locked));
@@ -269,21 +271,48 @@ fn a_passphrase_locks_it_until_it_is_given() {
     store.write(&corp(), &secret("two")).unwrap();
     assert_eq!(store.read(&corp()).unwrap().unwrap().expose(), "two");
 
-    store.seal(&secret("another")).unwrap();
+    store.seal(Some(&present), &secret("another")).unwrap();
     let mut store = home.open();
-    assert_eq!(
-        store.unlock(Some(&secret("open sesame"))),
-        Err(StoreError::WrongPassphrase)
-    );
+    assert_eq!(store.unlock(Some(&present)), Err(StoreError::WrongPassphrase));
     store.unlock(Some(&secret("another"))).unwrap();
     assert_eq!(store.read(&corp()).unwrap().unwrap().expose(), "two");
+}
+
+/// Any program of the user can ask the daemon, which has the vault open.
+#[test]
+fn an_open_vault_gets_another_passphrase_only_with_the_present_one() {
+    let home = Home::new();
+    let mut store = home.open();
+    store.write(&corp(), &secret("one")).unwrap();
+    assert_eq!(store.verify_passphrase(None), Ok(()), "it has none yet");
+    let present = secret("open sesame");
+    store.seal(None, &present).unwrap();
+    let files = || [home.folders.vault(), home.folders.vault_identity_sealed()].map(|file| fs::read(file).unwrap());
+    let before = files();
+    for (given, error) in [
+        (None, StoreError::PassphraseNeeded),
+        (Some(secret("guess")), StoreError::WrongPassphrase),
+    ] {
+        assert_eq!(store.verify_passphrase(given.as_ref()), Err(error.clone()));
+        assert_eq!(store.seal(given.as_ref(), &secret("of a thief")), Err(error));
+    }
+    assert!(files() == before);
+    // A key of the thief's own, in place of the vault's.
+    let foreign = Key::generate().seal(&secret("of a thief"), 2).unwrap();
+    fs::write(home.folders.vault_identity_sealed(), foreign).unwrap();
+    let refused = store.verify_passphrase(Some(&secret("of a thief")));
+    assert_eq!(refused, Err(StoreError::WrongPassphrase));
+    fs::write(home.folders.vault_identity_sealed(), &before[1]).unwrap();
+    assert_eq!(store.verify_passphrase(Some(&present)), Ok(()));
+    store.seal(Some(&present), &secret("another")).unwrap();
+    assert_eq!(store.read(&corp()).unwrap().unwrap().expose(), "one");
 }
 
 #[test]
 fn a_damaged_sealed_key_is_not_a_wrong_passphrase() {
     let home = Home::new();
     let mut store = home.open();
-    store.seal(&secret("open sesame")).unwrap();
+    store.seal(None, &secret("open sesame")).unwrap();
     let path = home.folders.vault_identity_sealed();
     let sealed = fs::read(&path).unwrap();
     let foreign = Key::encrypt(&[&Key::generate()], b"").unwrap();
@@ -300,8 +329,8 @@ fn a_new_passphrase_makes_a_new_key_and_old_keys_open_no_later_vault() {
     let mut store = home.open();
     store.write(&corp(), &secret("one")).unwrap();
     let mut old = vec![home.open().load_key().unwrap().unwrap()];
-    for passphrase in ["open sesame", "another"] {
-        store.seal(&secret(passphrase)).unwrap();
+    for (present, new) in [(None, "open sesame"), (Some(secret("open sesame")), "another")] {
+        store.seal(present.as_ref(), &secret(new)).unwrap();
         old.push(store.load_key().unwrap().unwrap());
         let (current, former) = old.split_last().unwrap();
         let vault = fs::read(home.folders.vault()).unwrap();
@@ -321,7 +350,7 @@ fn a_new_passphrase_makes_a_new_key_and_old_keys_open_no_later_vault() {
 #[test]
 fn an_empty_vault_gets_its_passphrase_before_its_first_secret() {
     let home = Home::new();
-    home.open().seal(&secret("open sesame")).unwrap();
+    home.open().seal(None, &secret("open sesame")).unwrap();
     assert_eq!(home.files(), ["vault-identity.age"]);
     let mut store = home.open();
     store.unlock(Some(&secret("open sesame"))).unwrap();
@@ -373,7 +402,7 @@ fn a_plain_key_of_another_vault_stays() {
     let home = Home::new();
     let mut store = home.open();
     store.write(&corp(), &secret("one")).unwrap();
-    store.seal(&secret("open sesame")).unwrap();
+    store.seal(None, &secret("open sesame")).unwrap();
     let foreign = Key::generate().to_text();
     atomic::write(&home.folders.vault_identity(), foreign.as_bytes(), PRIVATE).unwrap();
     home.open().unlock(Some(&secret("open sesame"))).unwrap();

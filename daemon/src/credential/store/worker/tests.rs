@@ -110,7 +110,7 @@ impl Stage {
 
     /// `seal` needs no cue. When it is refused, all calls before it have been answered.
     async fn settled(&self) {
-        while self.store.seal(&secret("any")).await == Err(StoreError::NoAnswer) {
+        while self.store.seal(None, &secret("any")).await == Err(StoreError::NoAnswer) {
             tokio::task::yield_now().await;
         }
     }
@@ -145,7 +145,10 @@ async fn passes_calls_to_the_store() {
     assert!(store.read(&corp()).await.unwrap().is_none());
     store.check().await.unwrap();
     store.unlock(None).await.unwrap();
-    assert!(matches!(store.seal(&secret("any")).await, Err(StoreError::Refused(_))));
+    assert!(matches!(
+        store.seal(None, &secret("any")).await,
+        Err(StoreError::Refused(_))
+    ));
 }
 
 #[tokio::test]

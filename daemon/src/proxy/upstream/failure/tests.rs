@@ -1,10 +1,11 @@
 use std::collections::BTreeSet;
+use std::io;
 
-use rustls::{Error as TlsError, PeerIncompatible};
+use rustls::{AlertDescription, CertificateError, Error as TlsError, InvalidMessage, OtherError, PeerIncompatible};
 
 use super::*;
-use crate::proxy::upstream::dial::DialError;
-use crate::proxy::upstream::proxy_handshake::ProxyProblem;
+use crate::proxy::upstream::dial::{DialError, NameLookupError, NotLoopback};
+use crate::proxy::upstream::proxy_handshake::{CorporateProxyError, ProxyProblem};
 
 fn tls(error: TlsError) -> io::Error {
     io::Error::other(io::Error::new(io::ErrorKind::InvalidData, error))
