@@ -109,7 +109,6 @@ fn a_git_host_for_another_program_tells_git_so() {
     let daemon = Daemon::start();
     daemon.add_git("code", &server);
     let git = Git::new().behind(&daemon);
-    daemon.ctl(&["set", "code", "programs", "git"]).succeeds();
     git.clone_from(&server.url("plans")).succeeds();
     daemon.ctl(&["set", "code", "programs", "cargo"]).succeeds();
     git.run(["ls-remote", &server.url("plans")])
