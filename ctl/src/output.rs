@@ -178,7 +178,7 @@ fn without_control_characters(text: &str) -> String {
 }
 
 /// Replaces what could begin another line as well: a program may lie in a folder whose name has a line feed.
-fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     without_control_characters(text).replace(['\n', '\t'], "\u{fffd}")
 }
 

@@ -26,6 +26,8 @@ pub(crate) struct Preset {
     pub(crate) username: Username,
     /// Hint for a rejected token: the registry's answer, or a condition that tokens have to meet.
     pub(crate) rejection_hint: &'static str,
+    /// Statuses with which the registry rejects a token; empty for the usual ones.
+    pub(crate) rejected_by: &'static [u16],
 }
 
 /// User name that goes with a token.
@@ -50,6 +52,7 @@ static PRESETS: [Preset; 11] = [
         scheme: Some("bearer"),
         username: Username::Optional("your e-mail address, if the token is used as a password"),
         rejection_hint: "Artifactory answers 401, sometimes 400 or 403, and locks a user out for a while after many of them",
+        rejected_by: &[400, 401, 403],
     },
     Preset {
         name: "cloudsmith",
@@ -58,6 +61,7 @@ static PRESETS: [Preset; 11] = [
         scheme: Some("Authorization: Token {token}"),
         username: Username::None,
         rejection_hint: "an API key is sent as `Token`; for a JWT give --scheme bearer",
+        rejected_by: &[],
     },
     Preset {
         name: "codeartifact",
@@ -66,6 +70,7 @@ static PRESETS: [Preset; 11] = [
         scheme: Some("raw"),
         username: Username::None,
         rejection_hint: "its tokens expire after 12 hours; --source codeartifact:domain=…,owner=…,region=… fetches new ones in time",
+        rejected_by: &[],
     },
     Preset {
         name: "azure",
@@ -77,6 +82,7 @@ static PRESETS: [Preset; 11] = [
         scheme: Some("basic"),
         username: Username::Fixed("PAT"),
         rejection_hint: "a personal access token needs the scope Packaging (read)",
+        rejected_by: &[],
     },
     Preset {
         name: "gitlab",
@@ -85,6 +91,7 @@ static PRESETS: [Preset; 11] = [
         scheme: Some("bearer"),
         username: Username::None,
         rejection_hint: "GitLab answers 404 to a token without access to the project",
+        rejected_by: &[],
     },
     Preset {
         name: "gitea",
@@ -96,6 +103,7 @@ static PRESETS: [Preset; 11] = [
         scheme: Some("bearer"),
         username: Username::None,
         rejection_hint: "the token needs the permission to read packages",
+        rejected_by: &[],
     },
     Preset {
         name: "github",
@@ -104,6 +112,7 @@ static PRESETS: [Preset; 11] = [
         scheme: Some("basic"),
         username: Username::Fixed("x-access-token"),
         rejection_hint: "GitHub answers 404 to a token without access to the repository",
+        rejected_by: &[],
     },
     Preset {
         name: "kellnr",
@@ -112,6 +121,7 @@ static PRESETS: [Preset; 11] = [
         scheme: Some("raw"),
         username: Username::None,
         rejection_hint: "Kellnr answers 401 to everything, config.json included",
+        rejected_by: &[],
     },
     Preset {
         name: "nexus",
@@ -120,6 +130,8 @@ static PRESETS: [Preset; 11] = [
         scheme: Some("bearer"),
         username: Username::None,
         rejection_hint: "Nexus has no search, and needs cargo 1.68 or newer",
+        // A valid login without the privilege gets 403 (Sonatype, "Troubleshooting Artifact Deployment Failures").
+        rejected_by: &[401],
     },
     Preset {
         name: "shipyard",
@@ -128,6 +140,7 @@ static PRESETS: [Preset; 11] = [
         scheme: Some("User-Agent: shipyard {token}"),
         username: Username::None,
         rejection_hint: "its index is fetched over SSH, which regauth does not proxy: give its https:// URLs with --scope",
+        rejected_by: &[],
     },
     Preset {
         name: "margo",
@@ -136,6 +149,7 @@ static PRESETS: [Preset; 11] = [
         scheme: None,
         username: Username::Optional("the user name, if the web server asks for one"),
         rejection_hint: "the web server in front checks the token: give its --scheme and --username",
+        rejected_by: &[],
     },
 ];
 

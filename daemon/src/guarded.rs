@@ -57,10 +57,10 @@ impl ServedUsers {
 )]
 pub struct NotGuarded(u32);
 
-/// Checks every file and every scope of a configuration.
+/// Checks every file and every URL of a configuration.
 ///
 /// # Errors
-/// `refused` for a file that others than root and the daemon's user can change or replace, and for a scope on a port that
+/// `refused` for a file that others than root and the daemon's user can change or replace, and for plain HTTP to a port that
 /// everybody can listen on.
 pub(crate) fn check_config(config: &Config) -> Result<(), ErrorBody> {
     if let Some(file) = &config.ca_file {
@@ -69,14 +69,14 @@ pub(crate) fn check_config(config: &Config) -> Result<(), ErrorBody> {
     config.registries.values().try_for_each(check_registry)
 }
 
-/// Checks every file and every scope of a registry.
+/// Checks every file and every URL of a registry.
 ///
 /// # Errors
 /// As [`check_config`].
 pub(crate) fn check_registry(registry: &Registry) -> Result<(), ErrorBody> {
-    if let Some(scope) = registry.scopes.iter().find(|scope| scope.plain) {
-        let message = format!("a guarded regauthd sends no token to {scope}: every program can listen on that port");
-        return Err(ErrorBody::new(ErrorKind::Refused, message).hint("let the registry speak TLS, and use https://"));
+    if let Some(url) = plain_url(registry) {
+        let message = format!("a guarded regauthd sends no token to {url}: every program can listen on that port");
+        return Err(ErrorBody::new(ErrorKind::Refused, message).hint("let it speak TLS, and use https://"));
     }
     let identity = registry.client_identity.as_ref();
     let files = [
@@ -88,6 +88,20 @@ pub(crate) fn check_registry(registry: &Registry) -> Result<(), ErrorBody> {
         file.map_or(Ok(()), |file| check_file(key, file))?;
     }
     (source_files(&registry.source).iter()).try_for_each(|file| check_file("source", file))
+}
+
+/// First URL that would get a token or an identity without TLS: a scope, the index, the token service, or a service of an
+/// exchange. Google's metadata server is none: no program can listen at its address.
+pub(crate) fn plain_url(registry: &Registry) -> Option<String> {
+    let index = registry.index.as_ref().and_then(|index| index.scope().ok());
+    let scope = registry.scopes.iter().chain(&index).find(|scope| scope.plain);
+    let exchange = match &registry.source {
+        Source::Minted(mint) => mint.plain_endpoint(),
+        _ => None,
+    };
+    let service = registry.token_service.as_ref().filter(|service| service.is_plain());
+    let scope = scope.map(ToString::to_string);
+    scope.or_else(|| service.or(exchange).map(ToString::to_string))
 }
 
 /// Files that a source reads, and the program that it runs.
@@ -207,6 +221,37 @@ mod tests {
         let circle = own.path().join("circle");
         symlink(&circle, &circle).unwrap();
         assert!(changeable_part(&circle).is_some());
+    }
+
+    #[test]
+    fn no_url_that_gets_a_token_is_plain_http() {
+        let plain = "http://127.0.0.1:9/x/";
+        for (definition, found) in [
+            ("scopes = [\"https://corp.example/\"]", None),
+            ("scopes = [\"http://127.0.0.1:9/x/\"]", Some(plain)),
+            (
+                "scopes = [\"https://corp.example/\"]\nindex = \"sparse+http://127.0.0.1:9/x/\"",
+                Some(plain),
+            ),
+            (
+                "scopes = [\"https://corp.example/\"]\nkind = \"oci\"\ntoken-service = \"http://127.0.0.1:9/x/\"",
+                Some(plain),
+            ),
+            (
+                "scopes = [\"https://corp.example/\"]\n\
+                 source = { exchange = \"oauth\", token-url = \"http://127.0.0.1:9/x/\", audience = \"http://127.0.0.1/\" }",
+                Some(plain),
+            ),
+            (
+                "scopes = [\"https://corp.example/\"]\nsource = { exchange = \"google\", metadata = \"true\" }",
+                None,
+            ),
+        ] {
+            let config = Config::read(&format!("[registries.x]\n{definition}\n")).unwrap();
+            let registry = config.registries.values().next().unwrap();
+            assert_eq!(plain_url(registry).as_deref(), found, "{definition}");
+            assert_eq!(check_registry(registry).is_ok(), found.is_none(), "{definition}");
+        }
     }
 
     #[test]

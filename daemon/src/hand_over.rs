@@ -1,7 +1,8 @@
 //! `regauthd --hand-over`: gives a user's registries and tokens to a guarded daemon, when `service install --for` moves them.
 //!
 //! It runs as the user, reads what that user can read, and uses pipes only. It takes no lock: the user's daemon may still
-//! serve while the registries are listed. [`HandOver`] describes the lines.
+//! serve while the registries are listed. A registry whose token was given for less than config.toml says stays: a program
+//! may have changed the file. [`HandOver`] describes the lines.
 
 use std::fs;
 use std::io::{self, BufRead, Write};
@@ -12,12 +13,17 @@ use regauth_shared::paths::{Folders, NoHome};
 use regauth_shared::request::{AddRegistry, SetUpstream};
 use regauth_shared::{RegistryName, Secret};
 
+use crate::config::serialize::source_record;
 use crate::config::{Config, Problems, ProxyUrl};
+use crate::control::state::binding::token_use;
 use crate::credential::store::select::OpenStore;
 use crate::credential::store::{Item, StoreError};
+use crate::guarded;
+use crate::policy::binding::{Binding, TokenUse, Wider};
+use crate::proxy::upstream::root_digests_of;
 use crate::registry::{Registry, Source};
 
-/// Lists the registries and, when the reader asks for it, deletes their tokens. `with_tokens` is false if the reader asks a
+/// Lists the registries and, when the reader asks for it, deletes what it has taken over. `with_tokens` is false if the reader asks a
 /// person for each token again.
 ///
 /// # Errors
@@ -37,7 +43,8 @@ pub async fn run(
         Ok(lines.flush()?)
     };
     for (name, registry) in in_order(&config) {
-        write(&registry_line(name, registry, store.as_ref(), with_tokens).await?)?;
+        let store = store.as_ref().filter(|_| with_tokens);
+        write(&registry_line(&config, name, registry, store).await?)?;
     }
     let proxy = proxy_url(&config, store.as_ref(), with_tokens).await?;
     if let Some(line) = upstream_line(&config, proxy)? {
@@ -45,16 +52,25 @@ pub async fn run(
     }
     write(&HandOver::End)?;
     let mut removed = 0;
-    let mut name = String::new();
-    while answers.read_line(&mut name)? > 0 {
-        if let (Ok(name), Some(store)) = (name.trim().parse(), &store) {
-            store.thread.delete(&Item::Credential(name)).await?;
+    let mut line = String::new();
+    while answers.read_line(&mut line)? > 0 {
+        if let (Ok(item), Some(store)) = (line.trim().parse(), &store) {
+            delete(store, item).await?;
             removed += 1;
         }
-        name.clear();
+        line.clear();
     }
     writeln!(lines, "{removed}")?;
     Ok(lines.flush()?)
+}
+
+/// Deletes a token with the record of what it was given for, or another item.
+async fn delete(store: &OpenStore, item: Item) -> Result<(), StoreError> {
+    store.thread.delete(&item).await?;
+    match item {
+        Item::Credential(name) => store.thread.delete(&Item::Binding(name)).await,
+        Item::Binding(_) | Item::AuthorityKey(_) | Item::ProxyUrl => Ok(()),
+    }
 }
 
 /// The user's configuration; the default one if there is no file.
@@ -75,11 +91,12 @@ fn in_order(config: &Config) -> impl Iterator<Item = (&RegistryName, &Registry)>
     owners.chain(config.registries.iter().filter(move |(_, registry)| shares(registry)))
 }
 
+/// Line of a registry. Without a store, a person gives the token again, for what is shown then.
 async fn registry_line(
+    config: &Config,
     name: &RegistryName,
     registry: &Registry,
     store: Option<&OpenStore>,
-    with_tokens: bool,
 ) -> Result<HandOver, HandOverError> {
     let left = |reason: String| HandOver::Left {
         name: name.clone(),
@@ -93,15 +110,51 @@ async fn registry_line(
         Err(error) => return Ok(left(format!("its ca-file cannot be read: {error}"))),
     };
     let mut token = None;
-    if let (Source::Store, Some(store), true) = (&registry.source, store, with_tokens) {
-        token = store.thread.read(&Item::Credential(name.clone())).await?;
-        if token.is_none() {
-            return Ok(left("it has no token".to_owned()));
+    if let Some(store) = store {
+        if registry.source == Source::Store {
+            token = store.thread.read(&Item::Credential(name.clone())).await?;
+            if token.is_none() {
+                return Ok(left("it has no token".to_owned()));
+            }
+        }
+        let now = TokenUse {
+            roots: roots.as_deref().map(root_digests_of).unwrap_or_default(),
+            ..token_use(registry)
+        };
+        let changes = unconfirmed(config, name, &now, store).await?;
+        if !changes.is_empty() {
+            let changes: Vec<String> = changes.iter().map(ToString::to_string).collect();
+            return Ok(left(format!(
+                "its token was not given for all that its configuration says ({}); if that is right, have its user run \
+                 `regauthctl confirm {name}`, then repeat",
+                changes.join("; ")
+            )));
         }
     }
     Ok(HandOver::Registry {
         request: Box::new(request(name, registry, token)),
         roots,
+    })
+}
+
+/// What the configuration of a registry adds to the record of its token.
+async fn unconfirmed(
+    config: &Config,
+    name: &RegistryName,
+    now: &TokenUse,
+    store: &OpenStore,
+) -> Result<Vec<Wider>, HandOverError> {
+    let owner = config.owner(name);
+    let record = match store.thread.read(&Item::Binding(owner.clone())).await {
+        Err(StoreError::Unusable(_)) => None,
+        record => record?,
+    };
+    let binding = record.and_then(|record| Binding::from_record(record.expose()).ok());
+    let source = config.registries.get(owner).map(|owner| &owner.source);
+    Ok(match (binding, source) {
+        (Some(binding), Some(source)) if binding.source == source_record(source) => binding.wider(name, now),
+        (Some(_), Some(source)) => vec![Wider::Source(source.to_string())],
+        _ => vec![Wider::Unrecorded],
     })
 }
 
@@ -118,7 +171,7 @@ fn obstacle(registry: &Registry) -> Option<String> {
     if registry.client_identity.is_some() {
         return Some("it has a client certificate, whose key a daemon of another user cannot read".to_owned());
     }
-    let plain = registry.scopes.iter().find(|scope| scope.plain)?;
+    let plain = guarded::plain_url(registry)?;
     Some(format!("every program can listen on the port of {plain}"))
 }
 
@@ -133,6 +186,7 @@ fn request(name: &RegistryName, registry: &Registry, token: Option<Secret>) -> A
         token_service: registry.token_service.as_ref().map(ToString::to_string),
         writes: Some(registry.writes.as_str().to_owned()),
         programs: registry.programs.iter().map(ToString::to_string).collect(),
+        rejected_by: registry.rejected_by.iter().collect(),
         read_ahead: Some(registry.read_ahead),
         untrusted: false,
         ca_file: None,
@@ -229,6 +283,11 @@ source = { command = ["mint"] }
 
 [registries.plain]
 scopes = ["http://127.0.0.1:8000/x/"]
+
+[registries.plain-service]
+kind = "oci"
+scopes = ["https://images.example/v2/"]
+token-service = "http://127.0.0.1:8000/token"
 "#;
 
     #[tokio::test]
@@ -237,13 +296,11 @@ scopes = ["http://127.0.0.1:8000/x/"]
         let folders = Folders::below(home.path());
         fs::create_dir_all(&folders.state).unwrap();
         fs::write(folders.config_file(), CONFIG).unwrap();
-        let item = Item::Credential("corp".parse().unwrap());
+        let item = Item::Credential(name("corp"));
         let store = OpenStore::new(&folders, StoreKind::Vault);
-        store
-            .thread
-            .write(&item, &Secret::parse("t0ken").unwrap())
-            .await
-            .unwrap();
+        let token = Secret::parse("t0ken").unwrap();
+        store.thread.write(&item, &token).await.unwrap();
+        record_binding(&store, CONFIG).await;
 
         let lines = hand_over(home.path(), "").await;
         assert!(
@@ -251,24 +308,98 @@ scopes = ["http://127.0.0.1:8000/x/"]
             "{lines:?}"
         );
         assert!(lines[0].contains(r#""scheme":"basic""#) && lines[0].contains(r#""username":"me""#));
+        for (line, name, reason) in [
+            (1, "minted", "another user"),
+            (2, "plain", "can listen"),
+            (3, "plain-service", "can listen"),
+        ] {
+            assert!(lines[line].contains(name) && lines[line].contains(reason), "{lines:?}");
+        }
         assert!(
-            lines[1].contains("minted") && lines[1].contains("another user"),
-            "{lines:?}"
-        );
-        assert!(
-            lines[2].contains("plain") && lines[2].contains("can listen"),
-            "{lines:?}"
-        );
-        assert!(
-            lines[3].contains(r#""credential-of":"corp""#),
+            lines[4].contains(r#""credential-of":"corp""#),
             "an owner comes first: {lines:?}"
         );
-        assert_eq!(lines[4..], [r#""end""#, "0"]);
+        assert_eq!(lines[5..], [r#""end""#, "0"]);
         assert!(store.thread.read(&item).await.unwrap().is_some());
 
-        assert_eq!(hand_over(home.path(), "corp\n").await.last().unwrap(), "1");
-        assert!(store.thread.read(&item).await.unwrap().is_none());
+        store.thread.write(&Item::ProxyUrl, &token).await.unwrap();
+        assert_eq!(
+            hand_over(home.path(), "corp\nupstream:proxy\n").await.last().unwrap(),
+            "2"
+        );
+        for item in [item, Item::Binding(name("corp")), Item::ProxyUrl] {
+            assert!(store.thread.read(&item).await.unwrap().is_none(), "{item}");
+        }
         assert!(hand_over(home.path(), "").await[0].contains("it has no token"));
+    }
+
+    #[tokio::test]
+    async fn a_registry_whose_token_was_given_for_less_stays() {
+        let home = tempfile::tempdir().unwrap();
+        let folders = Folders::below(home.path());
+        fs::create_dir_all(&folders.state).unwrap();
+        let store = OpenStore::new(&folders, StoreKind::Vault);
+        let token = Secret::parse("t0ken").unwrap();
+        store
+            .thread
+            .write(&Item::Credential(name("corp")), &token)
+            .await
+            .unwrap();
+        fs::write(folders.config_file(), CONFIG).unwrap();
+        assert!(hand_over(home.path(), "").await[0].contains("nothing records what its token was given for"));
+        record_binding(&store, CONFIG).await;
+        for (before, after, says) in [
+            (
+                "corp.example/index/",
+                "evil.example/index/",
+                "https://evil.example/index/",
+            ),
+            ("a.example/copy/", "evil.example/", "https://evil.example/"),
+            (
+                "scheme = \"basic\"\nusername = \"me\"",
+                "scheme = \"X: {token}\"",
+                "in the header",
+            ),
+            (
+                "username = \"me\"",
+                "username = \"me\"\nwrites = \"allow\"",
+                "opens writes",
+            ),
+        ] {
+            let changed = CONFIG.replace(before, after);
+            assert_ne!(changed, CONFIG);
+            fs::write(folders.config_file(), changed).unwrap();
+            let lines = hand_over(home.path(), "").await;
+            let left = lines
+                .iter()
+                .find(|line| line.contains("was not given for all"))
+                .unwrap();
+            assert!(left.contains(says) && left.contains("regauthctl confirm "), "{left}");
+            assert!(left.starts_with(r#"{"left""#) && !left.contains("t0ken"), "{left}");
+        }
+        fs::write(folders.config_file(), CONFIG).unwrap();
+        assert!(hand_over(home.path(), "").await[0].contains("t0ken"));
+    }
+
+    fn name(text: &str) -> RegistryName {
+        text.parse().unwrap()
+    }
+
+    /// Records that the token of `corp` was given for all that a configuration says.
+    async fn record_binding(store: &OpenStore, config: &str) {
+        let config = Config::read(config).unwrap();
+        let users = config
+            .registries
+            .iter()
+            .filter(|(user, _)| config.owner(user).as_str() == "corp");
+        let binding = Binding {
+            source: source_record(&Source::Store),
+            uses: users
+                .map(|(user, registry)| (user.clone(), token_use(registry)))
+                .collect(),
+        };
+        let record = Secret::parse(&binding.to_record()).unwrap();
+        store.thread.write(&Item::Binding(name("corp")), &record).await.unwrap();
     }
 
     async fn hand_over(home: &Path, answers: &str) -> Vec<String> {

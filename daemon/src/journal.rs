@@ -42,6 +42,9 @@ pub struct Journal {
     /// Last generation of each credential from a file or command, so that its number survives a restart.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sourced: BTreeMap<RegistryName, Rotation>,
+    /// Definers of a guarded daemon's registries. A name that root has defined stays after its removal.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub definers: BTreeMap<RegistryName, Definer>,
     /// Certificates of each host's authority. The key is in the store.
     #[serde(default)]
     pub authorities: BTreeMap<String, Certificates>,
@@ -87,6 +90,16 @@ impl JournalEntry {
             lifetime: None,
         }
     }
+}
+
+/// Definer of a guarded daemon's registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Definer {
+    /// Root, by a command or in the configuration file.
+    Root,
+    /// A served user, whose programs can do the same.
+    User,
 }
 
 /// Generation that is about to be stored, or that a source returned last.

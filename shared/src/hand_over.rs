@@ -1,8 +1,8 @@
 //! Handover of a user's registries and tokens to a guarded daemon.
 //!
 //! `regauthd --hand-over`, run as the user, writes one [`HandOver`] a line to a pipe, the last one [`HandOver::End`]. It then
-//! reads the names of the registries that the guarded daemon serves, one a line, deletes their tokens from the user's store,
-//! and writes their number. No line is ever shown or logged: it may hold a token.
+//! reads what the guarded daemon has taken over, one a line: the name of a registry, or [`PROXY_PASSWORD`]. It deletes that
+//! from the user's store, and writes the number of lines. No line is ever shown or logged: it may hold a token.
 
 use serde::{Deserialize, Serialize};
 
@@ -37,3 +37,6 @@ pub enum HandOver {
     /// End of the list.
     End,
 }
+
+/// Answer that names the corporate proxy's password.
+pub const PROXY_PASSWORD: &str = "upstream:proxy";

@@ -13,6 +13,7 @@
 //! - [`program`]: names of programs in filters and registries.
 //! - [`index`]: locations that a cargo index names in its `config.json`.
 //! - [`kind`]: the kinds of registries.
+//! - [`rejection`]: statuses with which registries reject a token.
 //! - [`placeholder`]: the public token for clients that insist on having one.
 //! - [`secret_variables`]: environment variables that hold secrets of a CI job.
 //!
@@ -46,6 +47,7 @@ pub mod kind;
 pub mod paths;
 pub mod placeholder;
 pub mod program;
+pub mod rejection;
 pub mod secret_variables;
 
 pub use error::{ErrorBody, ErrorKind};

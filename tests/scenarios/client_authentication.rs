@@ -96,7 +96,7 @@ fn the_control_socket_refuses_another_user_despite_open_file_modes() {
     let daemon = Daemon::start();
     let programs = TempDir::new().unwrap();
     let ctl = programs.path().join("regauthctl");
-    fs::copy(programs::binary("regauthctl"), &ctl).unwrap();
+    exec::copy_program(&programs::binary("regauthctl"), &ctl);
     for (path, mode) in [
         (programs.path().to_owned(), 0o755),
         (daemon.home().parent().unwrap().to_owned(), 0o755),

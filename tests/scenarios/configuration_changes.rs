@@ -91,6 +91,7 @@ fn what_widens_needs_a_yes_and_what_is_wrong_changes_nothing() {
         (&["scopes", "http://corp.example/"], 2),
         (&["ca-file", "/no/such/file.pem"], 2),
         (&["read-ahead", "perhaps"], 2),
+        (&["rejected-by", "401", "500"], 2),
         (&["username", "a", "b"], 2),
         (&["colour", "red"], 2),
         (&["scheme", "basic"], 2),

@@ -1,7 +1,6 @@
 //! Life of a credential: sources, expiry, refresh, rejection, rotation, sharing.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -14,6 +13,7 @@ use regauth_tests::certificates::Authority;
 use regauth_tests::ctl::Ctl;
 use regauth_tests::curl::{self, Curl};
 use regauth_tests::daemon::Daemon;
+use regauth_tests::exec;
 use regauth_tests::leak_scan::LeakScan;
 use regauth_tests::nginx::Nginx;
 use regauth_tests::poll;
@@ -81,8 +81,7 @@ impl TokenCommand {
             "#!/bin/sh\ncd {folder}\nmkdir busy || echo twice >> overlaps\ndate +%s.%N >> runs\nn=$(wc -l < runs)\n\
              trap 'rmdir busy' EXIT\n. ./script\n"
         );
-        fs::write(command.program(), program).unwrap();
-        fs::set_permissions(command.program(), fs::Permissions::from_mode(0o700)).unwrap();
+        exec::write_program(&command.program(), program);
         command.set_script(script);
         command
     }

@@ -3,14 +3,16 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use regauth_tests::auth_gate::Scheme;
+use regauth_tests::certificates::Authority;
 use regauth_tests::ctl::Ctl;
 use regauth_tests::curl::{Curl, Response};
 use regauth_tests::daemon::Daemon;
+use regauth_tests::exec;
 use regauth_tests::git::Git;
+use regauth_tests::nginx::Nginx;
 use regauth_tests::path_server::PathServer;
 use regauth_tests::poll;
 use regauth_tests::programs::tool;
@@ -62,12 +64,8 @@ impl Source {
         };
         source.give(token);
         let folder = source.folder.path().display();
-        fs::write(
-            source.program(),
-            format!("#!/bin/sh\necho run >> {folder}/runs\ncat {folder}/token\n"),
-        )
-        .unwrap();
-        fs::set_permissions(source.program(), fs::Permissions::from_mode(0o700)).unwrap();
+        let script = format!("#!/bin/sh\necho run >> {folder}/runs\ncat {folder}/token\n");
+        exec::write_program(&source.program(), script);
         source
     }
 
@@ -225,11 +223,10 @@ fn a_request_is_authorized_again_before_its_second_attempt() {
         waits.display(),
         asked.display()
     );
-    fs::write(
-        source.program(),
+    exec::write_program(
+        &source.program(),
         script.replace("#!/bin/sh\n", &format!("#!/bin/sh\n{hold}\n")),
-    )
-    .unwrap();
+    );
     source.add(&daemon, "corp", &server, "/");
     daemon.ctl(&["allow", "corp", "--for", "5m"]).succeeds();
     assert_eq!(status(&daemon, &server, "/index"), 200);
@@ -290,12 +287,27 @@ fn a_page_that_a_bearer_chose_and_closed_says_nothing_against_the_token() {
 }
 
 #[test]
-fn a_token_that_gets_403_everywhere_is_shown_as_rejected_and_sent_no_more() {
+fn a_token_that_gets_403_everywhere_is_shown_as_rejected_and_sent_no_more_if_403_is_listed() {
     let (server, daemon) = (PathServer::start(TOKEN), Daemon::start());
     server.reject_with(403, &[]);
-    add(&daemon, &server, &["--no-verify"]).succeeds();
+    add(&daemon, &server, &["--no-verify", "--rejected-by", "401"]).succeeds();
     assert_eq!(status(&daemon, &server, "/a"), 200);
     server.accept(&[]);
+    for _ in 0..2 {
+        assert_eq!(status(&daemon, &server, "/a"), 403);
+    }
+    assert_eq!(state(&daemon), "ready", "403 is about pages here");
+    assert_eq!(
+        daemon.ctl(&["verify", "corp"]).exits(1).json["registries"][0]["result"],
+        "unclear"
+    );
+    daemon
+        .ctl(&["set", "corp", "rejected-by", "401", "403", "--no-verify"])
+        .succeeds();
+    assert_eq!(
+        daemon.ctl(&["show", "corp"]).json["rejected-by"],
+        serde_json::json!([401, 403])
+    );
     assert_eq!(status(&daemon, &server, "/a"), 403);
     poll::wait_for("the check", || (state(&daemon) == "rejected").then_some(()));
     let listed = daemon.ctl(&["list"]).succeeds().json;
@@ -311,6 +323,45 @@ fn a_token_that_gets_403_everywhere_is_shown_as_rejected_and_sent_no_more() {
     daemon.ctl(&["verify", "corp"]).succeeds();
     assert_eq!(status(&daemon, &server, "/a"), 200);
     assert_eq!(state(&daemon), "ready");
+}
+
+#[test]
+fn a_registry_that_rejects_tokens_with_400_alone_is_believed_and_its_401s_are_about_pages() {
+    let authority = Authority::new("Corp Root");
+    let token = format!("\"Bearer {TOKEN}\"");
+    let reject = format!(
+        "if ($http_authorization = \"\") {{ return 401; }} if ($http_authorization != {token}) {{ return 400; }}"
+    );
+    let nginx = Nginx::builder(&authority.issue(&["localhost"]))
+        .location("/quarantined/", "return 401;")
+        .location("/", &format!("{reject} return 200 ok;"))
+        .start();
+    let daemon = Daemon::start();
+    let scope = nginx.url("/");
+    let location = ["--scope", &scope, "--kind", "generic", "--rejected-by", "400"];
+    let add = |token| daemon.try_add("corp", &location, &Scheme::bearer(), &authority.file(), token);
+    let refused = add("t0ken-that-has-ended").exits(4);
+    assert!(
+        refused.json["err"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("answered 400"),
+        "{}",
+        refused.json
+    );
+    add(TOKEN).succeeds();
+    let get = |path: &str| Curl::new().behind(&daemon).get(&nginx.url(path));
+    for number in 0..4 {
+        let denied = get(&format!("/quarantined/{number}"));
+        assert_eq!((denied.status, denied.header("regauth-error")), (401, None));
+    }
+    assert_eq!((get("/a").status, state(&daemon).as_str()), (200, "ready"));
+    let ended = daemon.rotate("corp", "t0ken-that-has-ended").exits(4);
+    assert!(
+        ended.json["err"]["message"].as_str().unwrap().contains("answered 400"),
+        "{}",
+        ended.json
+    );
 }
 
 #[test]

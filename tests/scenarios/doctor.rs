@@ -281,9 +281,8 @@ fn finds_another_index_in_cargo() {
 #[test]
 fn finds_a_cargo_that_is_too_old() {
     let case = Case::working();
-    case.user.write("bin/cargo", "#!/bin/sh\necho cargo 1.60.0\n");
     let old = case.user.home().join("bin");
-    fs::set_permissions(old.join("cargo"), fs::Permissions::from_mode(0o755)).unwrap();
+    exec::write_program(&old.join("cargo"), "#!/bin/sh\necho cargo 1.60.0\n");
     let path = format!("{}:/usr/local/bin:/usr/bin:/bin", old.display());
     assert!(
         case.env("PATH", &path)
@@ -365,11 +364,9 @@ fn finds_uv_with_another_proxy_or_other_roots() {
     let folder = tool("python/bin/uv").parent().unwrap().display().to_string();
     let mut case = Case::working();
     // Hides the machine's pip, which is not set up.
-    case.user.write("bin/pip", "#!/bin/sh\nexit 1\n");
-    case.user.write("bin/python3", "#!/bin/sh\nexit 1\n");
     let bin = case.user.home().join("bin");
     for name in ["pip", "python3"] {
-        fs::set_permissions(bin.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+        exec::write_program(&bin.join(name), "#!/bin/sh\nexit 1\n");
     }
     symlink(format!("{folder}/uv"), bin.join("uv")).unwrap();
     let path = format!("{}:/usr/local/bin:/usr/bin:/bin", bin.display());

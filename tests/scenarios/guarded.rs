@@ -90,6 +90,7 @@ fn widening_is_refused_to_a_program_of_a_served_user_and_not_to_root() {
         (words("store move keychain"), "its store"),
         (words("log trace"), "its log"),
         (words("stop"), "stops"),
+        (words("remove-registry corp"), "root has defined"),
         (with(&["--credential-of", "corp"]), "another registry"),
         (with(&["--source", "file:/etc/hostname"]), "reads files"),
         (with(&["--source", "env:HOME"]), "reads files"),
@@ -117,6 +118,32 @@ fn widening_is_refused_to_a_program_of_a_served_user_and_not_to_root() {
 }
 
 #[test]
+fn a_name_that_root_has_defined_stays_roots() {
+    let Some(mut case) = Case::start() else { return };
+    let (corp, mine) = (case.registry.url("/corp/"), case.registry.url("/mine/"));
+    let add = |case: &Case, user: u32, name: &str| {
+        let add = ["add-registry", name, "--token-stdin", "--no-verify", "--scope", &mine];
+        case.machine.ctl_with_input(user, &add, TOKEN)
+    };
+    case.exits(ME, &["remove-registry", "corp"], exit_code::REFUSED)
+        .says("root has defined")
+        .says("the same command with sudo");
+    assert_eq!(case.get(ME), 200);
+    case.exits(ROOT, &["remove-registry", "corp"], exit_code::DONE);
+    // Also after a restart, and in another case, which a person would take for the same.
+    case.machine.restart();
+    for name in ["corp", "CORP"] {
+        let refused = add(&case, ME, name).fails();
+        refused.says("root has defined").says("the same command with sudo");
+    }
+    add(&case, ME, "mine").succeeds();
+    case.machine.restart();
+    case.exits(ME, &["remove-registry", "mine"], exit_code::DONE);
+    let add = ["add-registry", "corp", "--token-stdin", "--no-verify", "--scope", &corp];
+    case.machine.ctl_with_input(ROOT, &add, TOKEN).succeeds();
+}
+
+#[test]
 fn a_guarded_daemon_reads_no_file_that_others_than_root_can_change() {
     let Some(case) = Case::start() else { return };
     let (machine, theirs) = (&case.machine, case.machine.home().join("roots.pem"));
@@ -140,18 +167,19 @@ fn a_guarded_daemon_reads_no_file_that_others_than_root_can_change() {
         .fails()
         .says("others than root can change");
     // Nor is plain HTTP, for which everybody can listen.
-    let add = [
-        "add-registry",
-        "x",
-        "--token-stdin",
-        "--no-verify",
+    let service = [
         "--scope",
-        "http://127.0.0.1:9/x/",
+        &scope,
+        "--kind",
+        "oci",
+        "--token-service",
+        "http://127.0.0.1:9/token",
     ];
-    machine
-        .ctl_with_input(ROOT, &add, TOKEN)
-        .fails()
-        .says("every program can listen");
+    for plain in [&["--scope", "http://127.0.0.1:9/x/"], &service[..]] {
+        let add = [&["add-registry", "x", "--token-stdin", "--no-verify"], plain].concat();
+        let refused = machine.ctl_with_input(ROOT, &add, TOKEN);
+        refused.fails().says("every program can listen");
+    }
     // By a changed configuration neither.
     let edit = format!("sed -i 's#^ca-file = .*#ca-file = \"{theirs}\"#' {}", case.config());
     machine.shell(ROOT, &edit).succeeds();

@@ -1,8 +1,7 @@
 //! Guides in `docs/guides`: their commands, run as printed, end with a build. The servers have the products' names, URL
 //! layouts and authentication; nginx checks the token.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -139,9 +138,7 @@ fn aws() -> tempfile::TempDir {
         "#!/bin/sh\n[ \"$1 $2 $4 $6 $8\" = 'codeartifact get-authorization-token corp 123456789012 eu-west-1' ] || exit 9\n\
          printf '{{\"authorizationToken\":\"{TOKEN}\",\"expiration\":\"2099-01-01T00:00:00Z\"}}'\n"
     );
-    let file = folder.path().join("aws");
-    fs::write(&file, script).unwrap();
-    fs::set_permissions(&file, Permissions::from_mode(0o755)).unwrap();
+    exec::write_program(&folder.path().join("aws"), script);
     folder
 }
 

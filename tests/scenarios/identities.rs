@@ -141,6 +141,126 @@ fn a_metadata_server_of_another_cloud_gives_no_token() {
     assert!(machine.registry.requests().is_empty());
 }
 
+/// Job of a CI system: variables, the server that gives its identity, and the request that it must get.
+struct Job {
+    system: &'static str,
+    server: Option<MockServer>,
+    variables: Vec<(&'static str, String)>,
+    request: &'static [&'static str],
+}
+
+/// Jobs of the systems other than GitHub, with this identity.
+fn jobs(identity: &str, authority: &Authority) -> [Job; 5] {
+    let given = |name: &str| serde_json::json!({ name: identity }).to_string();
+    let server = |name: &str| {
+        let json = [("content-type", "application/json")];
+        let server = MockServer::builder(authority, "localhost").answer(200, &json, &given(name));
+        server.start()
+    };
+    let (buildkite, azure) = (server("token"), server("oidcToken"));
+    let variable = |system, mark, name| Job {
+        system,
+        server: None,
+        variables: vec![(mark, "true".to_owned()), (name, identity.to_owned())],
+        request: &[],
+    };
+    [
+        variable("gitlab", "GITLAB_CI", "REGAUTH_ID_TOKEN"),
+        variable("circleci", "CIRCLECI", "CIRCLE_OIDC_TOKEN_V2"),
+        variable("bitbucket", "BITBUCKET_BUILD_NUMBER", "BITBUCKET_STEP_OIDC_TOKEN"),
+        Job {
+            system: "buildkite",
+            variables: vec![
+                ("BUILDKITE", "true".to_owned()),
+                ("BUILDKITE_JOB_ID", "0190-j0b".to_owned()),
+                ("BUILDKITE_AGENT_ENDPOINT", buildkite.url("/v3")),
+                ("BUILDKITE_AGENT_ACCESS_TOKEN", JOB_TOKEN.to_owned()),
+            ],
+            request: &[
+                "POST",
+                "/v3/jobs/0190-j0b/oidc/tokens ",
+                "authorization: Token token-of-the-job\n",
+                r#"{"audience":"jfrog"}"#,
+            ],
+            server: Some(buildkite),
+        },
+        Job {
+            system: "azure-pipelines",
+            variables: vec![
+                ("TF_BUILD", "True".to_owned()),
+                ("SYSTEM_OIDCREQUESTURI", azure.url("/corp/build/oidctoken")),
+                ("SYSTEM_ACCESSTOKEN", JOB_TOKEN.to_owned()),
+                ("AZURESUBSCRIPTION_SERVICE_CONNECTION_ID", "c0nnection".to_owned()),
+            ],
+            request: &[
+                "POST",
+                "/corp/build/oidctoken?api-version=7.1&serviceConnectionId=c0nnection ",
+                "authorization: Bearer token-of-the-job\n",
+                "x-tfs-fedauthredirect: Suppress\n",
+            ],
+            server: Some(azure),
+        },
+    ]
+}
+
+#[test]
+fn a_job_of_each_ci_system_gets_a_token_for_its_identity() {
+    let forge = Forge::bearer();
+    let service = forge.service(Vendor::Jfrog);
+    let identity = forge.provider.identity("jfrog");
+    for (number, job) in jobs(&identity, forge.registry.authority()).iter().enumerate() {
+        let builder = Daemon::builder();
+        let builder = job
+            .variables
+            .iter()
+            .fold(builder, |builder, (name, value)| builder.env(name, value));
+        let daemon = builder.start();
+        daemon.register_secret(&identity);
+        daemon.register_secret(JOB_TOKEN);
+        let host = job
+            .server
+            .as_ref()
+            .map_or_else(|| service.host(), MockServer::authority);
+        let source = format!(
+            "jfrog:host={},provider=corp,audience=jfrog,identity-host={host}",
+            service.host()
+        );
+        let (scope, ca) = (forge.registry.scope(), forge.registry.ca());
+        let location = ["add-registry", "corp", "--kind", "generic", "--scope", &scope];
+        let source = ["--no-verify", "--ca-file", ca.to_str().unwrap(), "--source", &source];
+        daemon.ctl(&[&location[..], &source].concat()).succeeds();
+        assert_eq!(service.minted().len(), number + 1, "{}", job.system);
+        let answer = Curl::new().behind(&daemon).get(&forge.registry.file("f", 100));
+        assert_eq!(answer.status, 200, "{}", job.system);
+        let asked = job
+            .server
+            .iter()
+            .flat_map(MockServer::requests)
+            .map(|request| request.text());
+        let asked: Vec<String> = asked.collect();
+        assert_eq!(
+            asked.len(),
+            usize::from(job.server.is_some()),
+            "{}: {asked:?}",
+            job.system
+        );
+        for part in job.request {
+            assert!(asked[0].contains(part), "{}: no {part:?} in {}", job.system, asked[0]);
+        }
+    }
+    // Without the variable, the job is told what it lacks.
+    let daemon = Daemon::builder().env("CIRCLECI", "true").start();
+    let source = format!("jfrog:host={},provider=corp", service.host());
+    let refused = forge
+        .add(&daemon, &source, &[])
+        .exits(i32::from(exit_code::FAILED))
+        .json;
+    assert!(
+        refused["err"]["hint"].to_string().contains("at least one context"),
+        "{refused}"
+    );
+}
+
 #[test]
 fn an_address_from_the_environment_gets_no_token_of_the_job() {
     let forge = Forge::bearer();

@@ -1,4 +1,5 @@
-//! Maven and Gradle with a grant by files of their own, as another user: `grant --as maven` and `grant --as gradle`.
+//! Maven and Gradle with a grant, as another user: by files of their own (`grant --as maven`, `grant --as gradle`), and Maven by
+//! a forwarder (`grant --as java`).
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -9,8 +10,10 @@ use regauth_tests::auth_gate::{AuthGate, Scheme};
 use regauth_tests::certificates::Authority;
 use regauth_tests::daemon::Daemon;
 use regauth_tests::exec::{self, Output};
+use regauth_tests::maven::Maven;
 use regauth_tests::nginx::Nginx;
 use regauth_tests::privilege::require_root;
+use regauth_tests::programs::binary;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -32,7 +35,7 @@ impl Fixture {
         gate.accept(&[TOKEN]);
         let authority = Authority::new("Corp Root");
         let files = format!(
-            "{} alias {}/files/;",
+            "{} alias {}/files/; dav_methods PUT; create_full_put_path on;",
             gate.location_directives(),
             folder.path().display()
         );
@@ -61,8 +64,8 @@ impl Fixture {
         }
     }
 
-    /// Home of the bearer, with a copy of the bundle's folder, and the answer of `grant --as`.
-    fn bearer(&self, client: &str) -> (TempDir, Value) {
+    /// Home of the bearer, with a copy of the bundle's folder.
+    fn bearer(&self) -> TempDir {
         let home = TempDir::new().unwrap();
         let certificates = home.path().join("certificates");
         fs::create_dir(&certificates).unwrap();
@@ -73,21 +76,17 @@ impl Fixture {
             )
             .unwrap();
         }
-        let [folder, file] = [certificates, home.path().join("grant")].map(|path| path.display().to_string());
-        let words = [
-            "grant",
-            "--registry",
-            "corp",
-            "--as",
-            client,
-            "--bundle-folder",
-            &folder,
-            "--file",
-            &file,
-        ];
-        let granted = self.daemon.ctl(&words).succeeds().json;
+        home
+    }
+
+    /// Answer of `grant --as CLIENT`, whose file is `grant` in the home.
+    fn grant(&self, home: &Path, client: &str, more: &[&str]) -> Value {
+        let [folder, file] = ["certificates", "grant"].map(|name| home.join(name).display().to_string());
+        let words = ["grant", "--registry", "corp", "--as", client];
+        let places = ["--bundle-folder", &folder, "--file", &file];
+        let granted = self.daemon.ctl(&[&words[..], &places, more].concat()).succeeds().json;
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-        (home, granted)
+        granted
     }
 
     fn revoke(&self, granted: &Value) {
@@ -120,38 +119,121 @@ fn run(home: &Path, command: &[&str], variables: &[(&str, &str)]) -> Output {
     exec::run(&mut bearer)
 }
 
-#[test]
-fn maven_of_another_user_reads_a_private_repository_by_a_settings_file() {
-    if !require_root("a client of another user") {
-        return;
+/// Maven of the bearer, with a project and a settings file whose mirror has Debian's plugins.
+struct BearersMaven<'a> {
+    maven: Maven,
+    program: String,
+    home: &'a Path,
+    fixture: &'a Fixture,
+}
+
+impl<'a> BearersMaven<'a> {
+    fn new(maven: Maven, fixture: &'a Fixture, home: &'a Path) -> Self {
+        let parent = format!(
+            "<parent><groupId>corp</groupId><artifactId>parent</artifactId><version>1</version><relativePath/></parent>\
+             <repositories><repository><id>corp</id><url>{}</url></repository></repositories>",
+            fixture.repository.url("/maven/")
+        );
+        fs::write(home.join("pom.xml"), pom("project", "pom", &parent)).unwrap();
+        fs::write(home.join("new.jar"), "gold").unwrap();
+        fs::create_dir(home.join(".m2")).unwrap();
+        fs::write(home.join(".m2/settings.xml"), DEBIANS_PLUGINS).unwrap();
+        Self {
+            maven,
+            program: maven.program_in(home).display().to_string(),
+            home,
+            fixture,
+        }
     }
+
+    /// The command that `grant --as maven` printed, with other goals.
+    fn by_settings(&self, granted: &Value, goals: &[&str]) -> Output {
+        let printed: Vec<String> = serde_json::from_value(granted["recipe"]["command"].clone()).unwrap();
+        assert_eq!((printed[0].as_str(), printed[3].as_str()), ("mvn", "package"));
+        let options = granted["recipe"]["variables"]["MAVEN_OPTS"].as_str().unwrap();
+        self.run(&[&self.program, &printed[1], &printed[2]], goals, options)
+    }
+
+    /// A grant whose URL is in a file, which `regauthctl forward` reads.
+    fn by_forwarder(&self, goals: &[&str]) -> Output {
+        let copy = self.home.join("regauthctl");
+        fs::copy(binary("regauthctl"), &copy).unwrap();
+        let bundle = self.home.join("certificates/ca-bundle.pem").display().to_string();
+        let forward = [
+            copy.to_str().unwrap(),
+            "forward",
+            "--grant-file",
+            "url",
+            "--bundle",
+            &bundle,
+            "--",
+            &self.program,
+        ];
+        self.run(&forward, goals, "")
+    }
+
+    fn run(&self, command: &[&str], goals: &[&str], options: &str) -> Output {
+        let repository = self.home.join("repository");
+        let _ = fs::remove_dir_all(&repository);
+        let local = format!("-Dmaven.repo.local={}", repository.display());
+        // The repository of this test is on loopback, and Java takes the home from the list of users.
+        let options = format!("{options} -Dhttp.nonProxyHosts= -Duser.home={}", self.home.display());
+        let words = [command, &["--batch-mode", "-X", &local], goals].concat();
+        let output = run(self.home, &words, &[("MAVEN_OPTS", &options)]);
+        self.maven.assert_transport(&output);
+        output
+    }
+
+    fn deploy(&self) -> Vec<String> {
+        let words = [
+            "org.apache.maven.plugins:maven-deploy-plugin:3.0.0:deploy-file",
+            "-DrepositoryId=corp",
+            "-Dfile=new.jar",
+        ];
+        let coordinates = ["-DgroupId=corp", "-DartifactId=new", "-Dversion=1", "-Dpackaging=jar"];
+        let url = format!("-Durl={}", self.fixture.repository.url("/maven/"));
+        words
+            .into_iter()
+            .chain(coordinates)
+            .map(str::to_owned)
+            .chain([url])
+            .collect()
+    }
+}
+
+#[test]
+fn maven_of_another_user_reads_and_deploys_with_a_grant() {
+    if require_root("a client of another user") {
+        Maven::each(reads_and_deploys_with_a_grant);
+    }
+}
+
+fn reads_and_deploys_with_a_grant(maven: Maven) {
     let fixture = Fixture::new();
-    let (home, granted) = fixture.bearer("maven");
-    let url = fixture.repository.url("/maven/");
-    let parent = format!(
-        "<parent><groupId>corp</groupId><artifactId>parent</artifactId><version>1</version><relativePath/></parent>\
-         <repositories><repository><id>corp</id><url>{url}</url></repository></repositories>"
+    let home = fixture.bearer();
+    let bearer = BearersMaven::new(maven, &fixture, home.path());
+    let (deploy, new) = (
+        bearer.deploy(),
+        fixture.folder.path().join("files/corp/new/1/new-1.jar"),
     );
-    fs::write(home.path().join("pom.xml"), pom("project", "pom", &parent)).unwrap();
-    let words: Vec<String> = serde_json::from_value(granted["recipe"]["command"].clone()).unwrap();
-    let repository = format!("-Dmaven.repo.local={}/repository", home.path().display());
-    let home_option = format!("-Duser.home={}", home.path().display());
-    let words: Vec<&str> = words
-        .iter()
-        .map(|word| if word == "package" { "validate" } else { word })
-        .collect();
-    let words = [words.as_slice(), &["--batch-mode", &repository]].concat();
-    let options = granted["recipe"]["variables"]["MAVEN_OPTS"].as_str().unwrap();
-    // The repository of this test is on loopback.
-    let options = format!("{options} -Dhttp.nonProxyHosts= {home_option}");
-    let variables = [("MAVEN_OPTS", &*options)];
-    run(home.path(), &words, &variables).succeeds();
+    let deploy: Vec<&str> = deploy.iter().map(String::as_str).collect();
+    let reader = fixture.grant(home.path(), "maven", &[]);
+    bearer.by_settings(&reader, &["validate"]).succeeds();
     assert!(home.path().join("repository/corp/parent/1/parent-1.pom").exists());
-    fixture.revoke(&granted);
-    fs::remove_dir_all(home.path().join("repository")).unwrap();
-    run(home.path(), &words, &variables)
+    let refused = bearer.by_settings(&reader, &deploy).fails();
+    refused.says("regauthctl grant").says("--write its writes");
+    fixture.revoke(&reader);
+    bearer
+        .by_settings(&reader, &["validate"])
         .fails()
         .says("Proxy Authentication Required");
+    let writer = fixture.grant(home.path(), "maven", &["--write"]);
+    assert!(!new.exists());
+    bearer.by_settings(&writer, &deploy).succeeds();
+    assert_eq!(fs::read_to_string(new).unwrap(), "gold");
+    let grant = fixture.daemon.ctl(&["grant", "--registry", "corp"]).succeeds().json;
+    fs::write(home.path().join("url"), grant["proxy"].as_str().unwrap()).unwrap();
+    bearer.by_forwarder(&["validate"]).succeeds();
 }
 
 #[test]
@@ -160,7 +242,8 @@ fn gradle_of_another_user_reads_a_private_repository_by_its_properties() {
         return;
     }
     let fixture = Fixture::new();
-    let (home, granted) = fixture.bearer("gradle");
+    let home = fixture.bearer();
+    let granted = fixture.grant(home.path(), "gradle", &[]);
     let url = fixture.repository.url("/maven/");
     let build = format!(
         "repositories {{ maven {{ url '{url}' }} }}\nconfigurations {{ wanted }}\n\
@@ -189,3 +272,7 @@ fn gradle_of_another_user_reads_a_private_repository_by_its_properties() {
     run(home.path(), &again, &[]).fails().says("407");
     assert!(fixture.folder.path().exists());
 }
+
+const DEBIANS_PLUGINS: &str = "<settings><mirrors><mirror><id>debian</id><mirrorOf>central</mirrorOf>
+<url>file:///usr/share/maven-repo</url></mirror></mirrors></settings>
+";

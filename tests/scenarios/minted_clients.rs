@@ -2,7 +2,6 @@
 //! command line in place of an identity.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use regauth_tests::auth_gate::Scheme;
@@ -148,9 +147,7 @@ fn cargo_builds_with_keys_of_awss_command_line() {
              echo '{{\"Version\": 1, \"AccessKeyId\": \"AKIDEXAMPLE\", \
              \"SecretAccessKey\": \"secret-key-0f-aws\"{session}}}'\n"
         );
-        let aws = forge.folder.path().join("aws");
-        fs::write(&aws, script).unwrap();
-        fs::set_permissions(&aws, fs::Permissions::from_mode(0o755)).unwrap();
+        exec::write_program(&forge.folder.path().join("aws"), script);
         let path = format!("{}:{}", forge.folder.path().display(), std::env::var("PATH").unwrap());
         let daemon = Daemon::builder().env("PATH", &path).start();
         let profile = profile.map_or_else(String::new, |profile| format!(",profile={profile}"));

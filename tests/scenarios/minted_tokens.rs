@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,9 +22,9 @@ use regauth_tests::http_server::{Handler, HttpServer};
 use regauth_tests::moto::Moto;
 use regauth_tests::openid_provider::{CLIENT, CLIENT_SECRET, JOB_TOKEN, PERSON};
 use regauth_tests::poll;
-use regauth_tests::process::Process;
 use regauth_tests::programs::binary;
 use regauth_tests::store_items;
+use regauth_tests::terminal::Terminal;
 use regauth_tests::token_service::{Fault, Vendor, app_key};
 
 #[test]
@@ -413,6 +414,21 @@ fn device(forge: &Forge) -> (Daemon, String) {
     (daemon, source)
 }
 
+/// `regauthctl login corp` on a terminal of a desktop, whose browser writes the address of its page into `opened`.
+fn on_a_desktop(daemon: &Daemon, opened: &Path) -> Terminal {
+    let programs = opened.parent().unwrap().join("bin");
+    let browser = format!("#!/bin/sh\nprintf '%s\\n' \"$*\" > {}\n", opened.display());
+    exec::write_program(&programs.join("xdg-open"), browser);
+    let mut login = exec::command(binary("regauthctl"), daemon.home());
+    login
+        .env("PATH", format!("{}:/usr/bin:/bin", programs.display()))
+        .env("DISPLAY", ":7")
+        .arg("--home")
+        .arg(daemon.home())
+        .args(["login", "corp"]);
+    Terminal::start(&login)
+}
+
 #[test]
 fn a_person_logs_in_with_a_code_and_the_refresh_token_is_rotated_and_stored() {
     let forge = Forge::bearer();
@@ -424,20 +440,20 @@ fn a_person_logs_in_with_a_code_and_the_refresh_token_is_rotated_and_stored() {
     let refused = Curl::new().behind(&daemon).get(&file);
     assert_eq!(refused.header("regauth-error"), Some("credential-unavailable"));
 
-    let mut login = exec::command(binary("regauthctl"), daemon.home());
-    login
-        .arg("--home")
-        .arg(daemon.home())
-        .args(["login", "corp", "--no-browser"]);
-    let mut login = Process::spawn("regauthctl login", &mut login, &forge.folder.path().join("login.log"));
-    let code = login.wait_until("the code", || {
-        let log = fs::read_to_string(forge.folder.path().join("login.log")).unwrap();
-        let (_, code) = log.split_once("enter the code ")?;
-        code.split_once('\n').map(|(code, _)| code.to_owned())
+    let opened = forge.folder.path().join("opened");
+    let mut login = on_a_desktop(&daemon, &opened);
+    login.read_until("enter the code ");
+    let code = login.read_until("\n").trim().to_owned();
+    let page = poll::wait_for("a browser with the page", || {
+        let page = fs::read_to_string(&opened).ok()?;
+        page.strip_suffix('\n').map(str::to_owned)
     });
+    assert!(
+        page.starts_with(forge.provider.issuer()) && page.contains(&code),
+        "{page}"
+    );
     forge.provider.confirm(&code);
-    let status = poll::wait_for("the login", || login.exited());
-    let printed = login.log();
+    let (printed, status) = login.finish();
     assert!(
         status.success() && printed.contains("Logged in to corp; the registry accepts the token."),
         "{printed}"

@@ -9,6 +9,7 @@ use regauth_tests::daemon::Daemon;
 use regauth_tests::exec::{self, Output};
 use regauth_tests::file_server::FileServer;
 use regauth_tests::leak_scan::LeakScan;
+use regauth_tests::maven::Maven;
 use regauth_tests::path_server::PathServer;
 use regauth_tests::user::User;
 
@@ -55,6 +56,10 @@ fn assert_upload_is_refused_then_allowed(server: &FileServer, daemon: &Daemon, p
 
 #[test]
 fn maven_deploys_once_it_is_allowed() {
+    Maven::each(deploys_once_it_is_allowed);
+}
+
+fn deploys_once_it_is_allowed(maven: Maven) {
     let server = FileServer::start(USER, PASSWORD);
     let (daemon, user) = daemon_for(&server, "maven");
     user.write("treasure.jar", "gold\n");
@@ -62,9 +67,11 @@ fn maven_deploys_once_it_is_allowed() {
     let home = format!("-Duser.home={} -Dhttp.nonProxyHosts=", user.home().display());
     let user = user.env("JAVA_TOOL_OPTIONS", &home);
     let url = format!("-Durl={}", server.nginx.url("/"));
+    let program = maven.program().display().to_string();
     let deploy = [
-        "mvn",
+        &program,
         "-B",
+        "-X",
         "-Dmaven.repo.local=repository",
         "org.apache.maven.plugins:maven-deploy-plugin:3.0.0:deploy-file",
         &url,
@@ -75,7 +82,11 @@ fn maven_deploys_once_it_is_allowed() {
         "-Dversion=1.0",
         "-Dpackaging=jar",
     ];
-    assert_refused_then_allowed(&server, &daemon, || by_run(&user, &deploy));
+    assert_refused_then_allowed(&server, &daemon, || {
+        let deployed = by_run(&user, &deploy);
+        maven.assert_transport(&deployed);
+        deployed
+    });
     let deployed = server.path("com/corp/treasure/1.0/treasure-1.0.jar");
     assert_eq!(fs::read_to_string(deployed).unwrap(), "gold\n");
     LeakScan::new(PASSWORD).scan_folder(user.home(), &[]).assert_clean();

@@ -51,7 +51,7 @@ fn run_lifecycle(case: &str) {
     let bin = fixture.path().join("bin");
     fs::create_dir(&bin).unwrap();
     for program in ["regauthd", "regauthctl", "cargo-credential-regauth"] {
-        fs::copy(binary(program), bin.join(program)).unwrap();
+        exec::copy_program(&binary(program), &bin.join(program));
     }
     fs::copy(packaging("lifecycle"), fixture.path().join("lifecycle")).unwrap();
     let output = boot(fixture.path(), &["/bin/bash", "/test/lifecycle", case, "/test/bin"]).succeeds();

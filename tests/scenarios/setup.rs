@@ -1,7 +1,7 @@
 //! `regauthctl setup`: real clients are set up, used, and restored byte for byte.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 
 use regauth_tests::auth_gate::Scheme;
 use regauth_tests::cargo::Cargo;
@@ -9,6 +9,7 @@ use regauth_tests::certificates::Authority;
 use regauth_tests::daemon::Daemon;
 use regauth_tests::git::Git;
 use regauth_tests::git_server::GitServer;
+use regauth_tests::privilege::require_root;
 use regauth_tests::programs::binary;
 use regauth_tests::registry::{Registry, USERNAME};
 use regauth_tests::user::User;
@@ -210,6 +211,48 @@ fn setup_keeps_symbolic_links_and_file_modes() {
     assert!(!record.contains("mine"), "{record}");
     user.ctl(&["setup", "npm", "--undo"]).succeeds();
     assert_eq!(user.read(".npmrc").unwrap(), "//npm.corp.example/:_authToken=mine\n");
+    symlink("dotfiles/wgetrc", user.home().join(".wgetrc")).unwrap();
+    user.ctl(&["setup", "wget"]).succeeds();
+    assert!(user.read("dotfiles/wgetrc").unwrap().contains("ca_certificate"));
+    user.ctl(&["setup", "wget", "--undo"]).succeeds();
+    assert!(user.home().join(".wgetrc").is_symlink() && user.read("dotfiles/wgetrc").is_none());
+}
+
+#[test]
+fn a_file_with_another_name_is_shown_and_not_replaced() {
+    let daemon = Daemon::start();
+    let user = User::new(&daemon);
+    user.write(".wgetrc", "timeout = 5\n");
+    let names = [".wgetrc", "shared"].map(|name| user.home().join(name));
+    fs::hard_link(&names[0], &names[1]).unwrap();
+    user.ctl(&["setup", "wget", "--dry-run"])
+        .succeeds()
+        .says("+ca_certificate");
+    let refused = user.ctl(&["setup", "wget"]).fails().says("has 2 names");
+    assert!(!daemon.home().join("state/setup/wget.json").exists());
+    let fix = refused.stderr.rsplit_once("repeat: ").unwrap().1;
+    user.run("sh", &["-euc", fix]).succeeds();
+    user.ctl(&["setup", "wget"]).succeeds();
+    assert_eq!(user.read("shared").unwrap(), "timeout = 5\n");
+}
+
+/// As `sudo regauthctl setup` with the home of a user.
+#[test]
+fn setup_leaves_a_file_to_its_owner() {
+    if !require_root("a file of another user") {
+        return;
+    }
+    let daemon = Daemon::start();
+    let user = User::new(&daemon);
+    user.write(".wgetrc", "timeout = 5\n");
+    let file = user.home().join(".wgetrc");
+    chown(&file, Some(4711), Some(4712)).unwrap();
+    for more in [None, Some("--undo")] {
+        user.ctl(&["setup", "wget"].into_iter().chain(more).collect::<Vec<_>>())
+            .succeeds();
+        let known = fs::metadata(&file).unwrap();
+        assert_eq!((known.uid(), known.gid()), (4711, 4712), "{more:?}");
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ use regauth_tests::daemon::Daemon;
 use regauth_tests::exec::Output;
 use regauth_tests::file_server::FileServer;
 use regauth_tests::leak_scan::LeakScan;
+use regauth_tests::maven::Maven;
 use regauth_tests::programs::tool;
 use regauth_tests::pypi_server::PypiServer;
 use regauth_tests::user::User;
@@ -139,6 +140,10 @@ fn mercurial_clones_after_setup() {
 
 #[test]
 fn maven_resolves_after_setup() {
+    Maven::each(resolves_after_setup);
+}
+
+fn resolves_after_setup(maven: Maven) {
     let (server, _daemon, user) = server_daemon_user("generic");
     server.write("com/corp/parent/1.0/parent-1.0.pom", pom("parent", ""));
     user.write("pom.xml", &project_pom(&server));
@@ -154,8 +159,14 @@ fn maven_resolves_after_setup() {
     // Java takes the home folder from the system's list of users.
     let home = format!("-Duser.home={}", user.home().display());
     let user = user.env("JAVA_TOOL_OPTIONS", &home);
+    let program = maven.program().display().to_string();
     client.check(&user, || {
-        user.run("mvn", &["-B", "-U", "-Dmaven.repo.local=repository", "validate"])
+        let resolved = user.run(
+            &program,
+            &["-B", "-X", "-U", "-Dmaven.repo.local=repository", "validate"],
+        );
+        maven.assert_transport(&resolved);
+        resolved
     });
     server.assert_served("/parent-1.0.pom");
     assert!(

@@ -25,6 +25,31 @@ pub fn command(program: impl AsRef<OsStr>, home: &Path) -> Command {
     command
 }
 
+/// Writes a script that the user may run, and everybody else too.
+///
+/// Another process writes it. A process that some other thread of this one is just starting holds every file that is open
+/// here, and Linux refuses to run a file that is open for writing ("Text file busy").
+///
+/// # Panics
+/// When it cannot be written.
+pub fn write_program(file: &Path, script: impl AsRef<[u8]>) {
+    run_with_input(&mut install(Path::new("/dev/stdin"), file), script).succeeds();
+}
+
+/// Copies a program, as [`write_program`] does.
+///
+/// # Panics
+/// When it cannot be copied.
+pub fn copy_program(from: &Path, to: &Path) {
+    run(&mut install(from, to)).succeeds();
+}
+
+fn install(from: &Path, to: &Path) -> Command {
+    let mut install = command("install", Path::new("/"));
+    install.args(["-D", "-m", "755"]).args([from, to]);
+    install
+}
+
 /// Command that runs its arguments as another user of this machine; needs root.
 pub fn as_user(user: u32, home: &Path) -> Command {
     let mut setpriv = command("setpriv", home);

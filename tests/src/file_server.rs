@@ -121,10 +121,7 @@ impl FileServer {
 }
 
 fn start_backend(home: &Path, program: &str) -> Process {
-    let script = home.join("program");
-    fs::write(&script, program).unwrap();
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    fs::set_permissions(&script, mode).unwrap();
+    exec::write_program(&home.join("program"), program);
     let socket = home.join("fcgi.sock");
     let mut fcgiwrap = exec::command("fcgiwrap", home);
     fcgiwrap.args(["-f", "-s"]).arg(format!("unix:{}", socket.display()));

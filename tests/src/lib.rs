@@ -41,6 +41,7 @@
 //! | **clients** | | |
 //! | [`cargo`] | real cargo with a project | `Cargo::new().behind(&daemon).build().succeeds()` |
 //! | [`git`] | real git with an empty configuration | `Git::new().behind(&daemon).clone_from(&url)` |
+//! | [`maven`] | real Maven, 3.8 with Wagon and 3.9 with its own transport | `Maven::each(\|maven\| run(maven.program()))` |
 //! | [`curl`] | real curl, one request at a time | `Curl::new().behind(&daemon).get(&url).status` |
 //! | [`proxy_client`] | CONNECT and TLS by hand: any head, any SNI, any bytes | `ProxyClient::new(&daemon).open("corp:443", &["h2"])` |
 //! | [`http2_frames`] | HTTP/2 frames as bytes | `http2_frames::headers(1, &pairs, true)` |
@@ -108,6 +109,7 @@ pub mod lfs_server;
 pub mod load;
 pub mod long_link;
 pub mod machine;
+pub mod maven;
 pub mod misbehaving_server;
 pub mod mock_server;
 pub mod moto;

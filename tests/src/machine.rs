@@ -238,7 +238,7 @@ impl Machine {
 /// Puts a program where every user can run it. A link, as the programs are large.
 fn install_program(program: &Path, to: &Path) {
     if fs::hard_link(program, to).is_err() {
-        fs::copy(program, to).unwrap();
+        exec::copy_program(program, to);
     }
 }
 

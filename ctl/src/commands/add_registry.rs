@@ -54,7 +54,7 @@ pub(crate) struct Arguments {
         long,
         value_name = "FILE",
         conflicts_with_all = [
-            "covered", "preset", "kind", "scheme", "token_service", "writes", "programs", "ca_file", "source",
+            "covered", "preset", "kind", "scheme", "token_service", "writes", "programs", "rejected_by", "ca_file", "source",
             "credential_of", "command",
         ],
     )]
@@ -94,6 +94,11 @@ pub(crate) struct Arguments {
     /// every program]
     #[arg(long = "program", value_name = "PROGRAM")]
     programs: Vec<String>,
+
+    /// The statuses with which the registry rejects a token, as 401,403; others are about single pages [default: those of
+    /// the preset, else 401,403]
+    #[arg(long, value_name = "STATUS", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(400..=499))]
+    rejected_by: Vec<u16>,
 
     /// A PEM file of extra roots that this registry's certificate may chain to
     #[arg(long, value_name = "FILE")]
@@ -143,6 +148,8 @@ Examples:
   regauthctl add-registry gcp --scope https://gcp.example/ --source google
   regauthctl add-registry corp --index sparse+https://corp.example/index/ \\
       --program cargo --program git
+  regauthctl add-registry libs --kind maven --rejected-by 401 \\
+      --scope https://nexus.example/repository/libs/
   regauthctl add-registry --from regauth.toml
   regauthctl add-registry own --scope https://own.example/ \\
       --source-json /token --source-expires /expires \\
@@ -205,6 +212,7 @@ impl Arguments {
             token_service: self.token_service.clone(),
             writes: self.writes.clone(),
             programs: self.programs.clone(),
+            rejected_by: self.rejected_by.clone(),
             ca_file: self.ca_file.as_deref().map(readable).transpose()?,
             source: self.source.source.clone(),
             source_command: self.source.command.clone().into_request()?,

@@ -163,6 +163,7 @@ fn add_registry(
         username: registry.username.clone(),
         writes: registry.writes.clone(),
         programs: Vec::new(),
+        rejected_by: Vec::new(),
         token_service: None,
         ca_file,
         source,

@@ -13,7 +13,8 @@ use crate::error;
 use crate::output::{self, Report};
 use crate::prompt;
 use crate::service::{
-    GuardedOutcome, Guarding, Health, Installation, ServiceOutcome, ServiceState, ServiceStep, is_guarded_installed,
+    GuardedOutcome, Guarding, Health, Installation, Proposal, ServiceOutcome, ServiceState, ServiceStep,
+    is_guarded_installed,
 };
 use crate::setup;
 
@@ -179,34 +180,34 @@ fn is_guarded_and_root() -> bool {
 /// changed the user's configuration.
 fn install_guarded(users: &[String], dry_run: bool, ask: bool, yes: bool) -> Result<Report, ErrorBody> {
     let mut guarding = Guarding::plan(users)?;
-    let moves = guarding.read_registries(ask)?;
+    let proposal = guarding.read_registries(ask)?;
     if dry_run {
-        let outcome = guarding.outcome();
-        let moves: String = moves.iter().map(|line| format!("  would move {line}\n")).collect();
-        let text = step_lines(&outcome.steps, "would ") + &moves;
+        let outcome = guarding.outcome(proposal);
+        let text = step_lines(&outcome.steps, "would ") + &outcome.proposal.describe("would ");
         return Report::from_value(&outcome, text);
     }
-    if !moves.is_empty() && !yes && !agrees(&moves)? {
-        return Err(error::refused("nothing was changed")
-            .hint("remove a registry that is not yours to send there: regauthctl remove-registry NAME"));
+    if !proposal.is_empty() && !yes && !agrees(&proposal)? {
+        return Err(error::refused("nothing was changed").hint(
+            "have its user remove what is not theirs (regauthctl remove-registry NAME), or correct config.toml; then repeat",
+        ));
     }
-    let outcome = guarding.carry_out()?;
+    let outcome = guarding.carry_out(proposal)?;
     let text = describe_guarded(&outcome);
     Report::from_value(&outcome, text)
 }
 
-fn agrees(moves: &[String]) -> Result<bool, ErrorBody> {
+fn agrees(proposal: &Proposal) -> Result<bool, ErrorBody> {
     if !prompt::is_interactive() {
         return Err(
-            error::usage("there are registries to move, and no terminal to ask whether they may")
+            error::usage("there are registries or settings to move, and no terminal to ask whether they may")
                 .hint("`--dry-run` shows them, and `--yes` moves them"),
         );
     }
-    let lines: String = moves.iter().map(|line| format!("  {line}\n")).collect();
     output::print_to_stderr(&format!(
-        "These registries and their tokens move into the guarded daemon:\n{lines}"
+        "The guarded daemon takes over, with the tokens and passwords:\n{}",
+        proposal.describe("")
     ));
-    prompt::confirm("Is each of them yours, and sent to where it belongs?")
+    prompt::confirm("Is all of it yours, and does each token go to where it belongs?")
 }
 
 fn describe_guarded(outcome: &GuardedOutcome) -> String {
@@ -219,7 +220,7 @@ fn describe_guarded(outcome: &GuardedOutcome) -> String {
         text += &format!("  moved {} of {}\n", moved.name, moved.user);
     }
     for staying in &outcome.staying {
-        text += &format!("  {} of {} stays: {}\n", staying.name, staying.user, staying.reason);
+        text += &staying.describe();
     }
     text + &output::notes(&outcome.notes)
 }

@@ -23,8 +23,8 @@ use crate::token::TokenFlags;
 /// stays. A change that lets the token go further, or do more, is shown and needs your yes. A stored token is needed again
 /// for a change that sends it where it was not given for.
 ///
-/// KEY is one of config.toml: kind, index, scopes, scheme, username, source, credential-of, writes, programs, read-ahead,
-/// ca-file, client-cert (which takes two files: certificate and key).
+/// KEY is one of config.toml: kind, index, scopes, scheme, username, source, credential-of, writes, programs,
+/// rejected-by (statuses), read-ahead, ca-file, client-cert (which takes two files: certificate and key).
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -35,7 +35,7 @@ pub(crate) struct Arguments {
     #[arg(value_parser = PossibleValuesParser::new(KEYS), hide_possible_values = true)]
     key: String,
 
-    /// The new value; scopes and programs take several
+    /// The new value; scopes, programs and rejected-by take several
     #[arg(value_name = "VALUE", required_unless_present = "unset", conflicts_with = "unset")]
     values: Vec<String>,
 
@@ -61,9 +61,10 @@ Examples:
   regauthctl set corp scopes https://corp.example/api/ https://dl.corp.example/
   pass show corp | regauthctl set corp writes allow --yes --token-stdin
   regauthctl set corp scheme raw
+  regauthctl set corp rejected-by 401
   regauthctl set corp programs --unset";
 
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "kind",
     "index",
     "scopes",
@@ -73,6 +74,7 @@ const KEYS: [&str; 12] = [
     "credential-of",
     "writes",
     "programs",
+    "rejected-by",
     "read-ahead",
     "ca-file",
     "client-cert",
@@ -122,6 +124,7 @@ fn assignment(key: &str, values: &[String], view: &RegistryView) -> Result<BTree
     let mut put = |key: &str, value: Value| new.insert(key.to_owned(), value);
     match key {
         "scopes" | "programs" => put(key, json!(values)),
+        "rejected-by" => put(key, json!(statuses(values)?)),
         "client-cert" => {
             let [certificate, private_key] = values else {
                 return Err(error::usage("client-cert takes two files: the certificate and its key"));
@@ -132,7 +135,7 @@ fn assignment(key: &str, values: &[String], view: &RegistryView) -> Result<BTree
         _ => {
             let [value] = values else {
                 return Err(error::usage(format!("{key} takes one value"))
-                    .hint("put a value with blanks in quotes; scopes and programs take several values"));
+                    .hint("put a value with blanks in quotes; scopes, programs and rejected-by take several values"));
             };
             match key {
                 "index" => scopes_for_index(view, value).and_then(|scopes| put("scopes", json!(scopes))),
@@ -154,6 +157,14 @@ pub(super) fn scopes_for_index(view: &RegistryView, index: &str) -> Option<Vec<S
     let is_covered = view.scopes.iter().any(|scope| url.starts_with(scope.as_str()));
     let scopes = view.scopes.iter().cloned().chain([url.to_owned()]);
     (!is_covered).then(|| scopes.collect())
+}
+
+fn statuses(values: &[String]) -> Result<Vec<u16>, ErrorBody> {
+    let statuses = values.iter().flat_map(|value| value.split(','));
+    let statuses = statuses.map(str::parse).collect::<Result<_, _>>();
+    statuses.map_err(|_| {
+        error::usage("rejected-by takes statuses from 400 to 499").hint("give each one: rejected-by 401 403")
+    })
 }
 
 fn single_value(key: &str, value: &str) -> Result<Value, ErrorBody> {

@@ -1,5 +1,6 @@
 //! `regauthctl show`.
 
+use regauth_shared::rejection::USUAL_REJECTIONS;
 use regauth_shared::request::ByName;
 use regauth_shared::response::{RegistryView, RequestFailure, SourceFailure};
 use regauth_shared::{ErrorBody, RegistryName, Request};
@@ -31,6 +32,13 @@ pub(crate) fn run(arguments: Arguments, client: &Client) -> Result<Report, Error
     Ok(Report::from_reply(reply, describe))
 }
 
+/// Statuses with which the registry rejects a token, unless they are the usual ones.
+fn unusual_rejections(view: &RegistryView) -> Option<String> {
+    let statuses = view.rejected_by.as_slice();
+    let is_unusual = !statuses.is_empty() && statuses != USUAL_REJECTIONS;
+    is_unusual.then(|| statuses.iter().map(u16::to_string).collect::<Vec<_>>().join(", "))
+}
+
 fn describe(view: &RegistryView) -> String {
     let credential = &view.credential;
     let age = |time: &Option<String>| time.as_deref().map(absolute_and_relative);
@@ -53,6 +61,7 @@ fn describe(view: &RegistryView) -> String {
             "programs",
             Some(view.programs.join(", ")).filter(|programs| !programs.is_empty()),
         ),
+        ("rejected by", unusual_rejections(view)),
         ("state", Some(registry_text::state(credential.state).to_owned())),
         ("reason", credential.reason.clone()),
         ("generation", Some(credential.generation.to_string())),

@@ -41,6 +41,18 @@ fn a_repository_has_its_kind_and_login() {
 }
 
 #[test]
+fn a_product_has_its_own_statuses_for_a_rejected_token() {
+    for preset in all() {
+        let expected: &[u16] = match preset.name {
+            "artifactory" => &[400, 401, 403],
+            "nexus" => &[401],
+            _ => &[],
+        };
+        assert_eq!(preset.rejected_by, expected, "{}", preset.name);
+    }
+}
+
+#[test]
 fn a_url_of_several_kinds_or_another_layout_is_an_error() {
     let url = "https://n.example/repository/r/";
     let unclear = preset("nexus").offer_at(url, None).unwrap_err();

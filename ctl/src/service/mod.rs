@@ -23,7 +23,7 @@ use regauth_shared::ErrorBody;
 
 use crate::error;
 use crate::program;
-pub(crate) use guarded::{GuardedOutcome, Guarding, is_installed as is_guarded_installed};
+pub(crate) use guarded::{GuardedOutcome, Guarding, Proposal, is_installed as is_guarded_installed};
 pub(crate) use log::{LogDestination, of_process as log_of_process};
 pub(crate) use plan::{ServiceOutcome, ServicePlan, ServiceStep};
 pub(crate) use state::{Health, Installation, ServiceState, Unit};

@@ -202,12 +202,14 @@ impl SetupPlan {
     /// undo skips them.
     ///
     /// # Errors
-    /// A file is read-only or cannot be written.
+    /// A file is read-only, has hard links or cannot be written.
     pub(crate) fn carry_out(self, folders: &Folders) -> Result<SetupOutcome, ErrorBody> {
         let outcome = self.outcome();
-        let mut changed = self.files.iter().filter(|(file, after)| file.text != *after);
-        if let Some((file, _)) = changed.find(|(file, _)| file.is_read_only()) {
-            return Err(refuse_read_only(&file.path, self.tool));
+        for (file, _) in self.files.iter().filter(|(file, after)| file.text != *after) {
+            if file.is_read_only() {
+                return Err(refuse_read_only(&file.path, self.tool));
+            }
+            file.check_names()?;
         }
         let has_files = !self.record.files.is_empty();
         if has_files {

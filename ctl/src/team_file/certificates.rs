@@ -77,13 +77,17 @@ impl CaFile {
     ///
     /// # Errors
     /// It has no certificate, or is no PEM.
-    pub(super) fn parse(name: &str, text: String) -> Result<Self, ErrorBody> {
+    pub(crate) fn parse(name: &str, text: String) -> Result<Self, ErrorBody> {
         let invalid = |reason: &str| {
             error::usage(format!("the CA file {name} {reason}"))
                 .hint("nothing was added; a CA file has certificates in PEM and nothing else")
         };
         if text.contains("PRIVATE KEY-----") {
             return Err(invalid("has a private key"));
+        }
+        // A parser may read another section, or one without an end, as part of the certificate that follows.
+        if text.matches("-----BEGIN ").count() != text.matches(BEGIN).count() {
+            return Err(invalid("has sections other than certificates"));
         }
         let bodies = text
             .split(BEGIN)
@@ -116,10 +120,25 @@ impl CaFile {
         read_bounded(path).is_ok_and(|text| text == self.text)
     }
 
+    /// SHA-256 fingerprints of its certificates.
+    pub(crate) fn fingerprints(&self) -> &[String] {
+        &self.fingerprints
+    }
+
+    /// Contents of the file.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Name of a copy, with the digest of the contents: a copy never changes.
+    pub(crate) fn copy_name(&self) -> String {
+        let digest = hex(&Sha256::digest(self.text.as_bytes()));
+        format!("{}.pem", digest.get(..32).unwrap_or(&digest))
+    }
+
     /// Path of the copy.
     pub(crate) fn copy(&self, folders: &Folders) -> PathBuf {
-        let digest = hex(&Sha256::digest(self.text.as_bytes()));
-        folder(folders).join(format!("{}.pem", digest.get(..32).unwrap_or(&digest)))
+        folder(folders).join(self.copy_name())
     }
 
     /// Copies the file into regauth's own folder. The name has the digest of the contents, so a copy never changes.
@@ -224,6 +243,7 @@ mod tests {
             format!("{BEGIN}\n!!\n{END}"),
             format!("{BEGIN}\nAAEC"),
             format!("{certificate}-----BEGIN PRIVATE KEY-----\n"),
+            format!("-----BEGIN X-----\nAAEC\n{certificate}"),
         ] {
             assert!(CaFile::parse("ca.pem", bad.clone()).is_err(), "{bad}");
         }

@@ -30,6 +30,8 @@ pub(crate) struct Definition {
     pub(crate) source: Option<String>,
     /// Programs that may use the registry.
     pub(crate) programs: Vec<String>,
+    /// Statuses with which the registry rejects a token.
+    pub(crate) rejected_by: Vec<u16>,
     /// True if entries of the index are read ahead.
     pub(crate) read_ahead: Option<bool>,
     /// Name of a PEM file beside the team's file.
@@ -106,6 +108,7 @@ fn definition(tables: &dyn TableLike, name: &str, item: &Item, problems: &mut Pr
         token_service: reader.text("token-service"),
         source: reader.source(),
         programs: reader.texts("programs"),
+        rejected_by: reader.statuses("rejected-by"),
         read_ahead: reader.boolean("read-ahead"),
         ca_file: reader.ca_file(),
         preset: reader.preset(),
@@ -121,6 +124,9 @@ impl Definition {
         let Some(preset) = self.preset else {
             return;
         };
+        if self.rejected_by.is_empty() {
+            self.rejected_by = preset.rejected_by.to_vec();
+        }
         if self.scheme.is_none() {
             if let (presets::Username::Fixed(username), None) = (&preset.username, &self.username) {
                 self.username = Some((*username).to_owned());
@@ -174,6 +180,22 @@ impl Reader<'_, '_, '_> {
                 Vec::new()
             }
         }
+    }
+
+    /// The daemon knows which statuses can reject a token.
+    fn statuses(&mut self, key: &str) -> Vec<u16> {
+        let Some(item) = self.table.get(key) else {
+            return Vec::new();
+        };
+        let status = |value: &Value| value.as_integer().and_then(|number| u16::try_from(number).ok());
+        let statuses = item
+            .as_array()
+            .and_then(|array| array.iter().map(status).collect::<Option<Vec<_>>>());
+        statuses.filter(|statuses| !statuses.is_empty()).unwrap_or_else(|| {
+            self.problems
+                .report(offset(item), format!("`{key}` is a list of statuses: [401, 403]"));
+            Vec::new()
+        })
     }
 
     fn preset(&mut self) -> Option<&'static Preset> {
@@ -281,7 +303,7 @@ fn offset(item: &Item) -> usize {
 
 const TOP_KEYS: [&str; 2] = ["format", "registries"];
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "preset",
     "kind",
     "index",
@@ -291,6 +313,7 @@ const KEYS: [&str; 11] = [
     "token-service",
     "source",
     "programs",
+    "rejected-by",
     "read-ahead",
     "ca-file",
 ];
@@ -334,6 +357,7 @@ mod tests {
             scopes = ["https://corp.example/"]
             source = { exchange = "azure", tenant = "t", client-id = "c", identity = "device" }
             programs = ["cargo"]
+            rejected-by = [401]
             read-ahead = false
             ca-file = "certificates/corp.pem"
             [registries.images]
@@ -352,6 +376,7 @@ mod tests {
             (Some("basic"), Some("PAT"))
         );
         assert_eq!((corp.read_ahead, corp.programs.len()), (Some(false), 1));
+        assert_eq!(corp.rejected_by, [401]);
         assert_eq!(corp.ca_file.as_deref(), Some("certificates/corp.pem"));
         assert_eq!((&corp.token_service, read.len()), (&None, 2));
         assert_eq!(read[1].token_service.as_deref(), Some("https://auth.example/token"));
@@ -427,6 +452,7 @@ mod tests {
             "-1",
             "1e9",
             "read-ahead = ",
+            "rejected-by = [401, ",
             "true",
             "token = ",
             "# c4nary\n",

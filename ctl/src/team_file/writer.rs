@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn what_is_written_reads_back() {
         let toml = "index = \"sparse+https://corp.example/index/\"\nscopes = [\n    \"https://a.example/\",\n    \
-                    \"https://b.example/\",\n]\nscheme = \"X-Key: {token}\"\nread-ahead = false\n\
+                    \"https://b.example/\",\n]\nscheme = \"X-Key: {token}\"\nread-ahead = false\nrejected-by = [401]\n\
                     source = { exchange = \"jfrog\", host = \"h\", provider = \"p\" }\n";
         let file = write(&exported(toml)).unwrap();
         let read = read(&file.text, FILE_NAME).unwrap_or_else(|error| panic!("{}\n{}", error.message, file.text));
@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(corp.scopes, ["https://a.example/", "https://b.example/"]);
         assert_eq!(corp.scheme.as_deref(), Some("X-Key: {token}"));
         assert_eq!(corp.source.as_deref(), Some("jfrog:host=h,provider=p"));
-        assert_eq!(corp.read_ahead, Some(false));
+        assert_eq!((corp.read_ahead, &corp.rejected_by[..]), (Some(false), &[401][..]));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use regauth_shared::RegistryName;
 use regauth_shared::event::Client;
 use regauth_shared::response::{
-    ClientTraffic, CredentialState, Histogram, NamedCount, RegistryTraffic, RegistryView, Traffic,
+    ClientTraffic, CredentialState, CredentialView, Histogram, NamedCount, RegistryTraffic, RegistryView, Traffic,
 };
 use serde::Serialize;
 
@@ -173,7 +173,7 @@ fn trouble(view: &RegistryView, traffic: Option<&RegistryTraffic>) -> Option<Tro
         is_present: true,
     };
     let credential = &view.credential;
-    if let Some(message) = credential_trouble(credential.state, credential.reason.as_deref()) {
+    if let Some(message) = credential_trouble(credential) {
         return Some(lasting(message));
     }
     if let Some(message) = &view.trouble {
@@ -201,14 +201,16 @@ fn trouble(view: &RegistryView, traffic: Option<&RegistryTraffic>) -> Option<Tro
     })
 }
 
-fn credential_trouble(state: CredentialState, reason: Option<&str>) -> Option<String> {
-    let because = |what: &str| reason.map_or_else(|| what.to_owned(), |reason| format!("{what}: {reason}"));
-    match state {
+fn credential_trouble(credential: &CredentialView) -> Option<String> {
+    let because = |what: &str, why: Option<&str>| why.map_or_else(|| what.to_owned(), |why| format!("{what}: {why}"));
+    let reason = credential.reason.as_deref();
+    let failure = credential.failure.as_ref().map(|failure| failure.message.as_str());
+    match credential.state {
         CredentialState::Rejected => Some("the registry rejects the token".to_owned()),
-        CredentialState::Expired => Some("the token has expired".to_owned()),
+        CredentialState::Expired => Some(because("the token has expired", failure)),
         CredentialState::Locked => Some("the store is locked".to_owned()),
-        CredentialState::Unreadable => Some(because("the store cannot be read")),
-        CredentialState::Missing => Some(because("no token")),
+        CredentialState::Unreadable => Some(because("the store cannot be read", reason)),
+        CredentialState::Missing => Some(because("no token", reason)),
         _ => None,
     }
 }

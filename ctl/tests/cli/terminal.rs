@@ -126,7 +126,10 @@ fn prompts_for_every_value_of_add_registry() {
         requests[1].contains("check-registry") && !requests[1].contains("token\""),
         "{requests:?}"
     );
-    let expected = r#""scheme":"basic","username":"me@corp.example","token":"s3cret-token""#;
+    let expected = concat!(
+        r#""scheme":"basic","username":"me@corp.example","#,
+        r#""rejected-by":[400,401,403],"token":"s3cret-token""#
+    );
     assert!(requests[2].contains(expected), "{requests:?}");
 }
 

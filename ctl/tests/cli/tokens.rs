@@ -116,7 +116,7 @@ fn sends_every_flag_of_add_registry() {
         "root.pem",
     ]);
     arguments.extend(["--program", "cargo", "--program", "/usr/bin/git"]);
-    arguments.extend(["--no-verify", "--token-stdin"]);
+    arguments.extend(["--rejected-by", "401", "--no-verify", "--token-stdin"]);
     let mut command = home.command(&arguments);
     command.current_dir(home.path());
     assert_eq!(run(command, b"s3cret-token").code, Some(0));

@@ -216,6 +216,7 @@ mod tests {
             (String::new(), "programs = ['cargo']".to_owned(), "programs", false),
             ("programs = ['cargo']".to_owned(), String::new(), "programs", true),
             (String::new(), "kind = 'generic'".to_owned(), "kind", true),
+            (String::new(), "rejected-by = [401]".to_owned(), "rejected-by", false),
             (String::new(), "read-ahead = false".to_owned(), "read-ahead", false),
         ];
         for (before, after, key, widens) in cases {

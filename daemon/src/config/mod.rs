@@ -332,6 +332,7 @@ pub const INITIAL: &str = r#"# regauth: registries and settings of the daemon.
 # token-service = "https://auth.corp.example/token"    # for kind = "oci": the service that gives its clients short tokens
 # writes = "deny"                   # deny | allow; `regauthctl allow corp --for 5m` opens it for a while
 # programs = ["cargo", "git"]       # programs that may use it, by file name or path; default: every program
+# rejected-by = [401, 403]          # statuses with which it rejects a token; others are about single pages
 # read-ahead = true                 # ask a sparse index for the entries that cargo needs next, before cargo does
 # ca-file = "/etc/corp-root.pem"    # more roots, trusted for this registry only
 # client-cert = "/etc/corp/me.pem"  # for registries that require a client certificate

@@ -14,6 +14,7 @@ use toml::Spanned;
 use crate::config::sources::{self, CredentialReference};
 use crate::config::table_reader::{KnownKeys, TableReader};
 use crate::credential::source::endpoint::Endpoint;
+use crate::policy::{InvalidRejections, Rejections};
 use crate::registry::{ClientIdentity, Index, InvalidScheme, Kind, ProgramName, Registry, Scheme, Scope};
 
 /// Reads all registries.
@@ -54,6 +55,7 @@ fn registry(table: &mut TableReader<'_, '_>, owners: &mut ScopeOwners) -> Regist
         token_service: token_service(table, kind),
         writes: table.parsed("writes", str::parse).unwrap_or_default(),
         programs: programs(table),
+        rejected_by: rejected_by(table),
         read_ahead: table.boolean("read-ahead").unwrap_or(true),
         ca_file: table.parsed("ca-file", absolute_path),
         client_identity: client_identity(table),
@@ -149,6 +151,16 @@ fn programs(table: &mut TableReader<'_, '_>) -> Vec<ProgramName> {
     programs.into_iter().map(Spanned::into_inner).collect()
 }
 
+fn rejected_by(table: &mut TableReader<'_, '_>) -> Rejections {
+    let Some(statuses) = table.integers("rejected-by", Rejections::status) else {
+        return Rejections::default();
+    };
+    if table.has_empty_list("rejected-by") {
+        table.reject("rejected-by", InvalidRejections::Empty);
+    }
+    Rejections::new(&statuses).unwrap_or_default()
+}
+
 fn client_identity(table: &mut TableReader<'_, '_>) -> Option<ClientIdentity> {
     let certificate = table.parsed("client-cert", absolute_path);
     let key = table.parsed("client-key", absolute_path);
@@ -184,6 +196,7 @@ pub(super) const REGISTRY_KEYS: KnownKeys = &[
     ("token-service", r#""https://auth.corp.example/token""#),
     ("writes", r#""deny""#),
     ("programs", r#"["cargo", "git"]"#),
+    ("rejected-by", "[401, 403]"),
     ("read-ahead", "false"),
     ("ca-file", r#""/etc/corp-root.pem""#),
     ("client-cert", r#""/etc/regauth/me.pem""#),

@@ -9,6 +9,7 @@ use toml_edit::{Array, InlineTable, Table, Value};
 use crate::credential::source::exchange::Mint;
 use crate::credential::source::identity::Identity;
 use crate::credential::source::preset::COMMAND_TIMEOUT;
+use crate::policy::Rejections;
 use crate::registry::{Command, Kind, Output, Registry, Source, Writes};
 
 /// Table of a registry: the keys whose value is not the default, and always its scopes.
@@ -44,6 +45,11 @@ pub(super) fn table(registry: &Registry) -> Table {
         "programs",
         (!programs.is_empty()).then(|| Value::Array(programs.iter().map(ToString::to_string).collect())),
     );
+    let rejected_by = &registry.rejected_by;
+    put(
+        "rejected-by",
+        (*rejected_by != Rejections::default()).then(|| Value::Array(rejected_by.iter().map(i64::from).collect())),
+    );
     put("read-ahead", (!registry.read_ahead).then(|| false.into()));
     put("ca-file", registry.ca_file.as_deref().map(path));
     let identity = registry.client_identity.as_ref();
@@ -75,11 +81,15 @@ pub(super) fn inline_table(registry: &Registry) -> Value {
 /// # Errors
 /// A sentence about a value that no key has.
 pub(super) fn from_json(value: &Json) -> Result<Option<Value>, &'static str> {
-    const UNSUITABLE: &str = "a value is a text, a list of texts, true or false, or a table of them";
+    const UNSUITABLE: &str = "a value is a text, a list of texts or of integers, true or false, or a table of them";
     Ok(Some(match value {
         Json::Null => return Ok(None),
         Json::String(text) => text.into(),
         Json::Bool(boolean) => (*boolean).into(),
+        Json::Array(list) if list.iter().any(Json::is_i64) => {
+            let integers: Option<Array> = list.iter().map(Json::as_i64).collect();
+            integers.ok_or(UNSUITABLE)?.into()
+        }
         Json::Array(list) => {
             let texts: Option<Vec<&str>> = list.iter().map(Json::as_str).collect();
             array(&texts.ok_or(UNSUITABLE)?).into()

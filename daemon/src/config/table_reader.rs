@@ -187,6 +187,30 @@ impl<'a, 't> TableReader<'a, 't> {
         Some(list)
     }
 
+    /// Parses an array of integers. Invalid elements are recorded and left out.
+    pub(super) fn integers<T, E: Display>(&mut self, key: &str, parse: impl Fn(i64) -> Result<T, E>) -> Option<Vec<T>> {
+        const EXPECTED: &str = "an array of integers";
+        let value = self.value(key)?;
+        let DeValue::Array(elements) = value.get_ref() else {
+            self.reject_type(key, EXPECTED, value);
+            return None;
+        };
+        let mut list = Vec::new();
+        for element in elements.iter() {
+            let DeValue::Integer(integer) = element.get_ref() else {
+                self.reject_type(key, EXPECTED, element);
+                continue;
+            };
+            // One that is too large for the type is too large for every key.
+            let number = i64::from_str_radix(integer.as_str(), integer.radix()).unwrap_or(i64::MAX);
+            match parse(number) {
+                Ok(read) => list.push(read),
+                Err(error) => self.reject_at(element.span().start, key, error),
+            }
+        }
+        Some(list)
+    }
+
     /// Byte offset of a key's value, or of the table if the key is missing.
     pub(super) fn offset(&self, key: &str) -> usize {
         self.value(key).map_or(self.header_offset, |value| value.span().start)

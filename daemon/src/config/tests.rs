@@ -6,6 +6,7 @@ mod registries;
 use std::path::PathBuf;
 
 use super::*;
+use crate::policy::Rejections;
 use crate::registry::{ClientIdentity, Command, Kind, Output, Scheme, Source, Writes};
 
 /// File with every key.
@@ -29,6 +30,7 @@ username = "me@corp.example"
 source = "env:CORP_TOKEN"
 writes = "allow"
 read-ahead = false
+rejected-by = [404, 401]
 ca-file = "/etc/corp-root.pem"
 programs = ["cargo", "/usr/bin/git"]
 client-cert = "/etc/me.pem"
@@ -72,6 +74,7 @@ fn reads_every_key() {
         writes: Writes::Allow,
         programs: vec!["cargo".parse().unwrap(), "/usr/bin/git".parse().unwrap()],
         token_service: None,
+        rejected_by: Rejections::new(&[401, 404]).unwrap(),
         read_ahead: false,
         ca_file: Some(PathBuf::from("/etc/corp-root.pem")),
         client_identity: Some(ClientIdentity {
@@ -107,6 +110,7 @@ fn missing_keys_have_defaults() {
     assert_eq!(corp.scopes, ["https://corp.example/index/".parse().unwrap()]);
     assert_eq!((corp.kind, corp.writes), (Kind::Cargo, Writes::Deny));
     assert_eq!((&corp.scheme, &corp.source), (&Scheme::Bearer, &Source::Store));
+    assert_eq!(corp.rejected_by.iter().collect::<Vec<_>>(), [401, 403]);
     let config = Config::read("[registries.a]\nscopes = ['https://a']\nsource = { command = ['a'] }\n").unwrap();
     let Source::Command(command) = &config.registries[&"a".parse().unwrap()].source else {
         panic!("not a command");

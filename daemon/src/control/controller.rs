@@ -281,6 +281,7 @@ impl Controller {
             &self.proxy.dialer.for_registries(),
             trust.unwrap_or_else(|_| Trust::nobody()),
         )
+        .needing_tls(self.proxy.served.is_guarded())
     }
 }
 

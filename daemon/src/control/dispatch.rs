@@ -38,8 +38,10 @@ pub(crate) async fn dispatch(controller: &Controller, peer: Peer, line: &str) ->
 async fn carry_out(controller: &Controller, request: Request, presence: Presence) -> Reply {
     match request {
         Request::AddRegistry(request) => answer(add_registry::add_registry(controller, *request, presence).await),
-        Request::CheckRegistry(request) => answer(check_registry::check_registry(controller, &request).await),
-        Request::RemoveRegistry(request) => answer(remove_registry::remove_registry(controller, request).await),
+        Request::CheckRegistry(request) => answer(check_registry::check_registry(controller, &request, presence).await),
+        Request::RemoveRegistry(request) => {
+            answer(remove_registry::remove_registry(controller, request, presence).await)
+        }
         Request::AddScope(request) => answer(add_scope::add_scope(controller, &request, presence).await),
         Request::Confirm(request) => answer(confirm::confirm(controller, request, presence).await),
         Request::SetRegistry(request) => answer(change_configuration::set_registry(controller, request).await),

@@ -15,6 +15,7 @@ use crate::credential::source::TokenSource;
 use crate::credential::source::preset::COMMAND_TIMEOUT;
 use crate::credential::{Credential, CredentialState};
 use crate::journal::JournalEntry;
+use crate::policy::Rejections;
 use crate::registry::{Command, Index, Kind, Output, Registry, Scheme, Scope, Source, Writes};
 
 /// The registry that a request defines.
@@ -72,11 +73,19 @@ pub(super) fn definition_without_token(request: &AddRegistry) -> Result<Registry
         token_service,
         writes,
         programs,
+        rejected_by: rejected_by(request)?,
         read_ahead: request.read_ahead.unwrap_or(true),
         ca_file,
         client_identity: None,
         bound_roots: None,
     })
+}
+
+fn rejected_by(request: &AddRegistry) -> Result<Rejections, ErrorBody> {
+    match request.rejected_by.as_slice() {
+        [] => Ok(Rejections::default()),
+        statuses => Rejections::new(statuses).map_err(|error| invalid_flag("--rejected-by", &error)),
+    }
 }
 
 /// Refuses the one name that cargo keeps for itself.

@@ -1,6 +1,7 @@
 //! Presence: what a guarded daemon does only if a person is there, since a program could ask for it as well.
 //!
-//! Open requests look, narrow, or bring a new token. Guarded ones widen where a token goes or what it may do.
+//! Open requests look, narrow, or bring a new token. Guarded ones widen where a token goes or what it may do. The verbs
+//! refuse besides what would free a name that root has defined (`state/definers.rs`).
 
 use regauth_shared::request::AddRegistry;
 use regauth_shared::{ErrorBody, ErrorKind, Request};
@@ -58,8 +59,9 @@ fn widening(request: &Request) -> Option<&'static str> {
         Request::Unlock(_) | Request::StoreMove(_) => Some("opens or changes its store"),
         Request::Log(request) if request.level.is_some() => Some("changes its log"),
         Request::Stop(_) => Some("stops"),
-        Request::RemoveRegistry(_)
-        | Request::Export(_)
+        // Except for a name of root's.
+        Request::RemoveRegistry(_) => None,
+        Request::Export(_)
         | Request::List(_)
         | Request::Show(_)
         | Request::Rotate(_)

@@ -144,13 +144,15 @@ impl Prober<'_> {
             let detail = format!("GET {url} answered 401 and sends clients to a token server, with any token or none");
             return ProbeResult::new(VerdictResult::Inconclusive, detail);
         }
-        let (verdict, detail) = verdict(url, status);
-        let may_be_for_everybody = evidence == Evidence::ScopeStatus && status == StatusCode::FORBIDDEN;
+        let (verdict, detail) = verdict(url, status, &registry.rejected_by);
+        // A registry that wants a login says 401.
+        let may_be_for_everybody = evidence == Evidence::ScopeStatus && status != StatusCode::UNAUTHORIZED;
+        let may_be_for_everybody = may_be_for_everybody && verdict == VerdictResult::Rejected;
         if registry.index.is_none() && (verdict == VerdictResult::Unclear || may_be_for_everybody) {
             return self.compare_without_token(registry, header, status, detail).await;
         }
         let is_git_index = matches!(registry.index, Some(Index::Git(_)));
-        let remedy = unclear_remedy(status);
+        let remedy = unclear_remedy(status, &registry.rejected_by);
         let mut result = ProbeResult {
             remedy: remedy.map(|remedy| if is_git_index { SPARSE_HINT } else { remedy }),
             ..ProbeResult::new(verdict, detail)
@@ -224,16 +226,20 @@ impl Prober<'_> {
         let (url, with) = (self.url, with_token.as_u16());
         let without_token = match self.get(None).await {
             Ok(answer) => answer.status(),
-            Err(_) => return ProbeResult::unclear_about(detail, with_token),
+            Err(_) => return ProbeResult::unclear_about(detail, with_token, &registry.rejected_by),
         };
         if without_token == StatusCode::UNAUTHORIZED {
+            // A 403 for a folder without a list is no answer to the token, and any other listed status is.
+            if with_token != StatusCode::FORBIDDEN && registry.rejected_by.contains(with_token) {
+                return ProbeResult::new(VerdictResult::Rejected, detail);
+            }
             let detail = format!("GET {url} answered 401 without the token and {with} with it");
             return ProbeResult::new(VerdictResult::Accepted, detail);
         }
         let is_no_page = |status: StatusCode| status.is_redirection() || status == StatusCode::NOT_FOUND;
         // A cargo registry has pages: without one, the URL is wrong.
         if registry.kind == Kind::Cargo || !is_no_page(with_token) || !is_no_page(without_token) {
-            return ProbeResult::unclear_about(detail, with_token);
+            return ProbeResult::unclear_about(detail, with_token, &registry.rejected_by);
         }
         if let Some(accepted) = self.ask_elsewhere(registry, header).await {
             return accepted;

@@ -16,7 +16,7 @@ use crate::control::controller::Controller;
 use crate::control::probe::{probe_token, status_of};
 use crate::credential::Generation;
 use crate::credential::circuit_breaker::{CircuitBreaker, Sample, Verdict};
-use crate::policy::Denial;
+use crate::policy::{Denial, Rejections};
 use crate::proxy::routes::RegistryRoute;
 use crate::proxy::state::TokenCheck;
 
@@ -100,7 +100,7 @@ pub(super) async fn sample_status(
     drop(generation);
     let status = match with_token {
         Some(status) if is_served(status) => status,
-        Some(status) => return refused_status(breaker, &sample, status),
+        Some(status) => return refused_status(breaker, &sample, status, &route.registry.rejected_by),
         None => return SampleStatus::Silent,
     };
     if sample.is_private {
@@ -122,11 +122,14 @@ pub(super) async fn sample_status(
 }
 
 /// Meaning of a status other than success for a URL that the registry has served before.
-fn refused_status(breaker: &CircuitBreaker, sample: &Sample, status: StatusCode) -> SampleStatus {
-    let denial = match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => Denial::Clear,
-        status if status.is_redirection() || status == StatusCode::NOT_FOUND => Denial::Vague,
-        _ => return SampleStatus::Silent,
+fn refused_status(
+    breaker: &CircuitBreaker,
+    sample: &Sample,
+    status: StatusCode,
+    rejections: &Rejections,
+) -> SampleStatus {
+    let Some(denial) = Denial::of_served_page(status, rejections) else {
+        return SampleStatus::Silent;
     };
     if sample.is_of_bearer {
         // The bearer may have deleted or closed the page. The next page that a bearer reads takes its place.

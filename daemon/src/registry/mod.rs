@@ -26,6 +26,7 @@ use url::Url;
 
 use crate::credential::source::endpoint::Endpoint;
 use crate::host::Host;
+use crate::policy::Rejections;
 use crate::policy::binding::RootDigest;
 
 /// Configured registry. Its name is the key in [`crate::config::Config::registries`].
@@ -47,6 +48,8 @@ pub struct Registry {
     pub writes: Writes,
     /// Programs that may use the registry; empty for every program.
     pub programs: Vec<ProgramName>,
+    /// Statuses with which the registry rejects a token.
+    pub rejected_by: Rejections,
     /// True if entries of a sparse index are asked for ahead of cargo.
     pub read_ahead: bool,
     /// File of more root certificates, for this registry only.

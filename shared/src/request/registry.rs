@@ -36,6 +36,11 @@ pub struct AddRegistry {
     /// Programs that may use the registry: file names or absolute paths. An empty list leaves it open to every program.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub programs: Vec<String>,
+    /// Statuses with which the registry rejects a token. An empty list stands for [`USUAL_REJECTIONS`].
+    ///
+    /// [`USUAL_REJECTIONS`]: crate::rejection::USUAL_REJECTIONS
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rejected_by: Vec<u16>,
     /// False if entries of a sparse index are not asked for ahead of cargo. True is the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_ahead: Option<bool>,

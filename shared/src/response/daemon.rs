@@ -74,6 +74,9 @@ pub struct Status {
 pub struct UpstreamSet {
     /// Lines that say which settings were written and when they take effect, or why one was not written.
     pub notes: Vec<String>,
+    /// True if the proxy of the request was written, and the store has its password.
+    #[serde(default)]
+    pub proxy_written: bool,
 }
 
 /// Corporate proxy.

@@ -105,6 +105,9 @@ pub struct RegistryView {
     /// Programs that may use the registry; an empty list stands for every program.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub programs: Vec<String>,
+    /// Statuses with which the registry rejects a token. An older daemon sends none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rejected_by: Vec<u16>,
     /// Path of the PEM file with extra roots for this registry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<String>,

@@ -78,6 +78,7 @@ pub(super) fn answers(each: &mut impl EachAnswer) {
         "set-upstream",
         UpstreamSet {
             notes: vec!["regauthd uses the proxy from its next start".to_owned()],
+            proxy_written: true,
         },
     );
     each.check(

@@ -179,6 +179,7 @@ fn set_registry() -> SetRegistry {
         ("username", json!("me@corp.example")),
         ("scopes", json!(["https://corp.example/api/cargo/"])),
         ("read-ahead", json!(false)),
+        ("rejected-by", json!([401])),
         ("ca-file", json!(null)),
     ];
     SetRegistry {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use regauth_tests::daemon::Daemon;
 use regauth_tests::exec;
+use regauth_tests::maven::Maven;
 use regauth_tests::programs::binary;
 use regauth_tests::user::User;
 
@@ -31,8 +32,12 @@ fn setup_project_changes_files_of_the_project_only() {
     for (client, file) in files {
         in_project(&ctl, &["setup", client, "--project"]).succeeds().says(file);
     }
-    let validate = ["-B", "-U", "-Dmaven.repo.local=repository", "validate"];
-    in_project(Path::new("mvn"), &validate).succeeds();
+    for maven in [Maven::Wagon, Maven::Native] {
+        let validate = ["-B", "-X", "-U", "-Dmaven.repo.local=repository", "validate"];
+        let resolved = in_project(&maven.program(), &validate).succeeds();
+        maven.assert_transport(&resolved);
+        fs::remove_dir_all(user.home().join("project/repository")).unwrap();
+    }
     server.assert_served("/parent-1.0.pom");
     for (client, file) in files {
         in_project(&ctl, &["setup", client, "--project", "--undo"])
@@ -44,7 +49,7 @@ fn setup_project_changes_files_of_the_project_only() {
         .map(|entry| entry.unwrap().file_name())
         .collect();
     left.sort();
-    assert_eq!(left, [".mvn", "pom.xml", "repository"]);
+    assert_eq!(left, [".mvn", "pom.xml"]);
     assert_eq!(
         user.read("project/.mvn/jvm.config").unwrap(),
         "-Xmx128m\n-Dhttp.nonProxyHosts="

@@ -140,6 +140,7 @@ impl Entry {
             token_service: definition.token_service.clone(),
             writes: None,
             programs: definition.programs.clone(),
+            rejected_by: definition.rejected_by.clone(),
             ca_file: ca_file.map(str::to_owned),
             source: definition.source.clone(),
             source_command: None,
@@ -205,6 +206,10 @@ impl Entry {
             ("token-service", text(&definition.token_service)),
             ("source", text(&definition.source)),
             ("programs", list(&definition.programs)),
+            (
+                "rejected-by",
+                (!definition.rejected_by.is_empty()).then(|| json!(definition.rejected_by)),
+            ),
             ("read-ahead", definition.read_ahead.map(|value| json!(value))),
             ("ca-file", ca_file.map(|path| json!(path))),
         ];

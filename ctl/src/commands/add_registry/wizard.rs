@@ -160,7 +160,7 @@ impl Arguments {
         self.prompt_for_username(&checked)
     }
 
-    /// Drops a preset whose layout the URL does not have, and keeps its scheme and user name. The prompt has asked.
+    /// Drops a preset whose layout the URL does not have, and keeps its login and statuses. The prompt has asked.
     fn leave_preset_of_other_layout(&mut self, url: &str) {
         let Some(preset) = self.preset.filter(|preset| preset.index_at(url).is_none()) else {
             return;
@@ -172,6 +172,11 @@ impl Arguments {
         if let (Some(scheme), None) = (preset.scheme_for(self.username.as_deref()), &self.scheme) {
             self.scheme = Some(scheme.to_owned());
             self.keep_answer(&["--scheme", scheme]);
+        }
+        if self.rejected_by.is_empty() && !preset.rejected_by.is_empty() {
+            self.rejected_by = preset.rejected_by.to_vec();
+            let statuses: Vec<_> = preset.rejected_by.iter().map(u16::to_string).collect();
+            self.keep_answer(&["--rejected-by", &statuses.join(",")]);
         }
         self.answers.retain(|word| word != "--preset" && word != preset.name);
         self.preset = None;
@@ -247,6 +252,9 @@ impl Arguments {
                     .hint("correct --index, or leave out --preset to use this index"));
             };
             self.index = Some(read_as);
+        }
+        if self.rejected_by.is_empty() {
+            self.rejected_by = preset.rejected_by.to_vec();
         }
         if let (None, Some(scope)) = (&self.index, self.scopes.first().cloned())
             && let Some(offer) = preset.offer_at(&scope, self.kind.as_deref())?

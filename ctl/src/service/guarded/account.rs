@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use nix::unistd::User;
 use regauth_shared::{ErrorBody, ErrorKind};
 use serde::de::DeserializeOwned;
 
+use super::child;
 use crate::error;
 
 /// User account.
@@ -60,30 +62,41 @@ impl Account {
     }
 
     /// Runs `regauthctl` as this user, and parses the JSON that it prints; `None` if it fails.
-    pub(super) fn ask<T: DeserializeOwned>(&self, regauthctl: &Path, arguments: &[&str]) -> Option<T> {
-        let output = self.command(regauthctl).args(arguments).arg("--json").output().ok()?;
-        serde_json::from_slice(&output.stdout)
-            .ok()
-            .filter(|_| output.status.success())
+    ///
+    /// # Errors
+    /// It does not end in time.
+    pub(super) fn ask<T: DeserializeOwned>(
+        &self,
+        regauthctl: &Path,
+        arguments: &[&str],
+    ) -> Result<Option<T>, ErrorBody> {
+        let mut command = self.command(regauthctl);
+        let output = child::run(command.args(arguments).arg("--json"), QUESTION_TIMEOUT);
+        let output = output.map_err(|error| self.explain(regauthctl, arguments, &error.message))?;
+        let answer = serde_json::from_str(&output.stdout).ok();
+        Ok(answer.filter(|_| output.status.success()))
     }
 
     /// Runs a program as this user.
     ///
     /// # Errors
-    /// It fails; the error quotes its stderr.
+    /// It fails, or does not end in time; the error quotes its stderr.
     pub(super) fn run(&self, program: &Path, arguments: &[&str]) -> Result<(), ErrorBody> {
-        let output = self.command(program).args(arguments).output();
-        let output = output.map_err(error::io("cannot run setpriv"))?;
+        let mut command = self.command(program);
+        let output = child::run(command.args(arguments), CHANGE_TIMEOUT);
+        let output = output.map_err(|error| self.explain(program, arguments, &error.message))?;
         if output.status.success() {
             return Ok(());
         }
-        let stderr = String::from_utf8_lossy(&output.stderr);
+        Err(self.explain(program, arguments, output.stderr.trim()))
+    }
+
+    fn explain(&self, program: &Path, arguments: &[&str], why: &str) -> ErrorBody {
         let command = format!("{} {}", program.display(), arguments.join(" "));
-        Err(error::failed(format!(
-            "`{command}`, run as {}, failed: {}",
-            self.name,
-            stderr.trim()
-        )))
+        error::failed(format!("`{command}`, run as {}, failed: {why}", self.name)).hint(format!(
+            "`ps -u {}` shows what runs as that user; correct that and repeat",
+            self.name
+        ))
     }
 
     /// File or folder below the user's home.
@@ -97,4 +110,8 @@ impl Account {
     }
 }
 
+/// Longest time of a command that only looks.
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest time of a command that stops or starts a service: a daemon drains for half a minute by default.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(180);
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

@@ -1,45 +1,53 @@
 //! `regauthd --hand-over`, run as a user: gives that user's registries and tokens through a pipe.
 //!
-//! The user's programs could change what it writes. So nothing of it is trusted: a registry must bring its token, and names
-//! no file, no program and no registry of another user.
+//! The user's programs could change what it writes, or stop it. So nothing of it is trusted: a registry must bring its token,
+//! and names no file, no program and no registry of another user. What root agrees to is shown by [`super::proposal`], and
+//! each step has a deadline.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Stdio};
+use std::time::Duration;
 
-use regauth_shared::hand_over::HandOver;
+use regauth_shared::hand_over::{HandOver, PROXY_PASSWORD};
 use regauth_shared::request::{AddRegistry, SetUpstream};
 use regauth_shared::{ErrorBody, RegistryName};
 use secrecy::zeroize::Zeroizing;
 
 use super::account::Account;
+use super::child::{self, Pipe};
+use super::proposal::{unshowable, unshowable_upstream};
 use crate::error;
+use crate::output::one_line;
+use crate::team_file::CaFile;
 
 /// Running handover of one user.
 pub(super) struct HandingOver {
     child: Child,
-    lines: BufReader<ChildStdout>,
+    lines: BufReader<Pipe<ChildStdout>>,
+    /// Bytes that it may still write.
+    left_to_read: u64,
     /// Registries to move, owners of shared credentials first.
     pub(super) registries: Vec<Moving>,
     /// Registries that stay with the user, with the reason.
     pub(super) left: Vec<(RegistryName, String)>,
     /// Way to other hosts.
-    pub(super) upstream: Option<(SetUpstream, Option<String>)>,
+    pub(super) upstream: Option<(SetUpstream, Option<CaFile>)>,
 }
 
 /// Registry to move.
 pub(super) struct Moving {
     pub(super) request: AddRegistry,
-    /// Contents of its `ca-file`.
-    pub(super) roots: Option<String>,
+    /// Its `ca-file`.
+    pub(super) roots: Option<CaFile>,
 }
 
 impl HandingOver {
     /// Starts the handover, and reads what there is to move.
     ///
     /// # Errors
-    /// The user's configuration or store cannot be read.
+    /// The user's configuration or store cannot be read in time.
     pub(super) fn start(account: &Account, regauthd: &Path, with_tokens: bool) -> Result<Self, ErrorBody> {
         let what = if with_tokens { "tokens" } else { "definitions" };
         let mut command = account.command(regauthd);
@@ -55,7 +63,8 @@ impl HandingOver {
             .ok_or_else(|| error::failed("the handover has no output"))?;
         let mut handing_over = Self {
             child,
-            lines: BufReader::new(stdout),
+            lines: BufReader::new(Pipe::new(stdout, TIMEOUT)),
+            left_to_read: MAX_BYTES,
             registries: Vec::new(),
             left: Vec::new(),
             upstream: None,
@@ -63,36 +72,27 @@ impl HandingOver {
         while let Some(line) = handing_over.next_line()? {
             match serde_json::from_str(&line).map_err(|_| unreadable())? {
                 HandOver::End => return Ok(handing_over),
-                HandOver::Registry { request, roots } => handing_over.registries.push(Moving {
-                    request: *request,
-                    roots,
-                }),
-                HandOver::Left { name, reason } => handing_over.left.push((name, reason)),
-                HandOver::Upstream { request, roots } => handing_over.upstream = Some((request, roots)),
+                HandOver::Registry { request, roots } => handing_over.take_in(*request, roots),
+                HandOver::Left { name, reason } => handing_over.left.push((name, one_line(&reason))),
+                HandOver::Upstream { request, roots } => handing_over.upstream = Some(upstream(request, roots)?),
             }
         }
         Err(handing_over.failure(account))
     }
 
-    /// A line for each registry: where its token goes.
-    pub(super) fn describe(&self, user: &str) -> Vec<String> {
-        let line = |moving: &Moving| {
-            let request = &moving.request;
-            let scheme = request.scheme.as_deref().unwrap_or("bearer");
-            let is_open = request.writes.as_deref() == Some("allow");
-            let writes = if is_open { ", writes open" } else { "" };
-            let roots = if moving.roots.is_some() {
-                ", roots of its own"
-            } else {
-                ""
-            };
-            format!(
-                "{} of {user}: {scheme} to {}{writes}{roots}",
-                request.name,
-                request.scopes.join(" ")
-            )
+    /// Takes a registry in if root can see what it would agree to. The daemon must add nothing to that by itself.
+    fn take_in(&mut self, request: AddRegistry, roots: Option<String>) {
+        let request = AddRegistry {
+            verify: false,
+            untrusted: false,
+            ..request
         };
-        self.registries.iter().map(line).collect()
+        let roots = roots.map(|roots| CaFile::parse("that it trusts", roots)).transpose();
+        match (unshowable(&request), roots) {
+            (Some(reason), _) => self.left.push((request.name, reason.to_owned())),
+            (None, Err(error)) => self.left.push((request.name, error.message)),
+            (None, Ok(roots)) => self.registries.push(Moving { request, roots }),
+        }
     }
 
     /// Reason that keeps a registry from being moved, besides those that the user's side gives.
@@ -107,37 +107,50 @@ impl HandingOver {
         }
     }
 
-    /// Deletes the tokens of these registries from the user's store.
+    /// Deletes the tokens of these registries from the user's store, and the proxy's password if that was taken over.
     ///
     /// # Errors
-    /// The store does not delete them.
-    pub(super) fn delete_tokens(mut self, account: &Account, names: &BTreeSet<RegistryName>) -> Result<(), ErrorBody> {
-        let text: String = names.iter().map(|name| format!("{name}\n")).collect();
+    /// The store does not delete them in time.
+    pub(super) fn delete_secrets(
+        mut self,
+        account: &Account,
+        names: &BTreeSet<RegistryName>,
+        with_proxy_password: bool,
+    ) -> Result<(), ErrorBody> {
+        let password = with_proxy_password.then_some(PROXY_PASSWORD);
+        let items: Vec<&str> = names.iter().map(RegistryName::as_str).chain(password).collect();
         if let Some(mut stdin) = self.child.stdin.take() {
-            // If the process has ended, its error says more.
+            let text: String = items.iter().map(|item| format!("{item}\n")).collect();
+            // A process that was stopped reads nothing. If it has ended, its error says more.
+            let _ = rustix::io::ioctl_fionbio(&stdin, true);
             let _ = stdin.write_all(text.as_bytes());
         }
+        self.lines.get_mut().extend(TIMEOUT);
         match self.next_line()? {
-            Some(count) if count.trim() == names.len().to_string() => Ok(()),
+            Some(count) if count.trim() == items.len().to_string() => Ok(()),
             _ => Err(self.failure(account)),
         }
     }
 
     fn next_line(&mut self) -> Result<Option<Zeroizing<String>>, ErrorBody> {
         let mut line = Zeroizing::new(String::new());
-        let read = (&mut self.lines).take(MAX_LINE).read_line(&mut line);
+        let limit = MAX_LINE.min(self.left_to_read);
+        let read = (&mut self.lines).take(limit).read_line(&mut line);
         let length = read.map_err(error::io("cannot read the handover"))?;
+        self.left_to_read = self.left_to_read.saturating_sub(length as u64);
         Ok((length > 0).then_some(line))
     }
 
     /// Error of a handover that ended too early, in its own words.
     fn failure(mut self, account: &Account) -> ErrorBody {
         drop(self.child.stdin.take());
-        let mut stderr = String::new();
+        child::end(&mut self.child, END_TIMEOUT);
+        let mut stderr = Vec::new();
         if let Some(pipe) = self.child.stderr.take() {
-            let _ = pipe.take(MAX_LINE).read_to_string(&mut stderr);
+            let _ = Pipe::new(pipe, END_TIMEOUT).take(MAX_LINE).read_to_end(&mut stderr);
         }
-        let why = stderr.trim().trim_start_matches("error: ").to_owned();
+        let stderr = String::from_utf8_lossy(&stderr);
+        let why = stderr.trim().trim_start_matches("error: ");
         error::failed(format!("cannot take over the registries of {}: {why}", account.name))
             .hint("correct that, or give the tokens again: --ask")
     }
@@ -147,8 +160,29 @@ impl HandingOver {
 impl Drop for HandingOver {
     fn drop(&mut self) {
         drop(self.child.stdin.take());
-        let _ = self.child.wait();
+        child::end(&mut self.child, END_TIMEOUT);
     }
+}
+
+/// Way to other hosts that root can see.
+///
+/// # Errors
+/// It cannot be shown, or its `ca-file` has no certificates.
+fn upstream(request: SetUpstream, roots: Option<String>) -> Result<(SetUpstream, Option<CaFile>), ErrorBody> {
+    if let Some(reason) = unshowable_upstream(&request) {
+        return Err(
+            error::refused(format!("the user's way to other hosts is not taken over: {reason}"))
+                .hint("correct [upstream] in the user's config.toml, then repeat"),
+        );
+    }
+    let roots = roots.map(|roots| CaFile::parse("for all clients", roots)).transpose()?;
+    let request = SetUpstream {
+        ca_file: None,
+        replace: false,
+        remove: false,
+        ..request
+    };
+    Ok((request, roots))
 }
 
 fn unreadable() -> ErrorBody {
@@ -158,3 +192,9 @@ fn unreadable() -> ErrorBody {
 
 /// A definition with the roots of its `ca-file`.
 const MAX_LINE: u64 = 4 * 1024 * 1024;
+/// All lines together.
+const MAX_BYTES: u64 = 64 * 1024 * 1024;
+/// Longest time of the list, and of the deletion. A keychain that does not answer has 10 s for each item.
+const TIMEOUT: Duration = Duration::from_secs(120);
+/// Longest time to end.
+const END_TIMEOUT: Duration = Duration::from_secs(10);

@@ -5,24 +5,31 @@
 //! the users' daemons start again.
 
 mod account;
+mod child;
 mod hand_over;
+mod outcome;
+mod own_daemon;
+mod programs;
+mod proposal;
+mod roots;
 mod take_over;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::SocketAddr;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
 
-use regauth_shared::response::Status;
-use regauth_shared::{ErrorBody, RegistryName};
-use serde::{Deserialize, Serialize};
+use regauth_shared::request::Nothing;
+use regauth_shared::response::RegistryList;
+use regauth_shared::{ErrorBody, RegistryName, Request};
 
 use self::account::Account;
 use self::hand_over::HandingOver;
-use super::plan::{ServicePlan, ServiceStep};
-use super::state::{DEFAULT_LISTEN_ADDRESS, Installation};
-use super::{find_regauthd, systemd, systemd_units};
+pub(crate) use self::outcome::GuardedOutcome;
+use self::own_daemon::{OwnDaemon, common_address};
+use self::programs::Programs;
+pub(crate) use self::proposal::Proposal;
+use super::plan::ServicePlan;
+use super::state::Installation;
+use super::{systemd, systemd_units};
 use crate::client::Client;
 use crate::program::on_path;
 use crate::{connect, error};
@@ -40,52 +47,6 @@ pub(crate) struct Guarding {
     handovers: Vec<HandingOver>,
     /// True if a person gives each token again.
     asks: bool,
-}
-
-/// Programs that only root can change.
-struct Programs {
-    regauthd: PathBuf,
-    regauthctl: PathBuf,
-}
-
-/// Report on an installation that was carried out, or would be.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) struct GuardedOutcome {
-    /// `systemd`.
-    manager: &'static str,
-    /// Names of the users.
-    pub(crate) users: Vec<String>,
-    /// Steps of the installation, in order.
-    pub(crate) steps: Vec<ServiceStep>,
-    /// Registries that the guarded daemon serves now.
-    pub(crate) moved: Vec<MovedRegistry>,
-    /// Registries that were not moved.
-    pub(crate) staying: Vec<StayingRegistry>,
-    /// Advice for the administrator.
-    pub(crate) notes: Vec<String>,
-}
-
-/// Registry that was moved.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) struct MovedRegistry {
-    /// User that had it.
-    pub(crate) user: String,
-    /// Name of the registry.
-    pub(crate) name: RegistryName,
-}
-
-/// Registry that stays with its user.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) struct StayingRegistry {
-    /// User that has it.
-    pub(crate) user: String,
-    /// Name of the registry.
-    pub(crate) name: RegistryName,
-    /// Reason.
-    pub(crate) reason: String,
 }
 
 impl Guarding {
@@ -143,35 +104,32 @@ impl Guarding {
     ///
     /// # Errors
     /// A user's registries cannot be read.
-    pub(crate) fn read_registries(&mut self, ask: bool) -> Result<Vec<String>, ErrorBody> {
+    pub(crate) fn read_registries(&mut self, ask: bool) -> Result<Proposal, ErrorBody> {
         self.asks = ask;
         for account in &self.accounts {
             let handing_over = HandingOver::start(account, &self.programs.regauthd, !ask)?;
             self.handovers.push(handing_over);
         }
-        let users = self.accounts.iter().zip(&self.handovers);
-        Ok(users
-            .flat_map(|(account, handing_over)| handing_over.describe(&account.name))
-            .collect())
+        // A second installation finds the registries that the first one has moved.
+        let installed = connect::guarded_daemon().and_then(|client| registries_of(&client).ok());
+        let known = installed.unwrap_or_default();
+        let mut proposal = Proposal::default();
+        for (account, handing_over) in self.accounts.iter().zip(&self.handovers) {
+            proposal.add(&account.name, handing_over, &known);
+        }
+        Ok(proposal)
     }
 
     /// Reports the plan without carrying it out.
-    pub(crate) fn outcome(self) -> GuardedOutcome {
-        GuardedOutcome {
-            manager: "systemd",
-            users: self.accounts.iter().map(|account| account.name.clone()).collect(),
-            steps: self.plan.outcome().steps,
-            moved: Vec::new(),
-            staying: Vec::new(),
-            notes: Vec::new(),
-        }
+    pub(crate) fn outcome(self, proposal: Proposal) -> GuardedOutcome {
+        GuardedOutcome::new(&self.accounts, self.plan.outcome().steps, proposal)
     }
 
-    /// Installs the service and moves the registries that were read.
+    /// Installs the service and moves the registries that were read. `proposal` is what a person has agreed to.
     ///
     /// # Errors
     /// A step failed. The users' own daemons run again, and a new installation is undone.
-    pub(crate) fn carry_out(self) -> Result<GuardedOutcome, ErrorBody> {
+    pub(crate) fn carry_out(self, proposal: Proposal) -> Result<GuardedOutcome, ErrorBody> {
         let Self {
             accounts,
             present,
@@ -202,14 +160,7 @@ impl Guarding {
                 ));
             }
         };
-        let mut outcome = GuardedOutcome {
-            manager: "systemd",
-            users: accounts.iter().map(|account| account.name.clone()).collect(),
-            steps: steps.steps,
-            moved: Vec::new(),
-            staying: Vec::new(),
-            notes: Vec::new(),
-        };
+        let mut outcome = GuardedOutcome::new(&accounts, steps.steps, proposal);
         for (account, handing_over) in accounts.iter().zip(handovers) {
             let bundle = own
                 .iter()
@@ -220,92 +171,6 @@ impl Guarding {
             note_copies(account, &mut outcome);
         }
         Ok(outcome)
-    }
-}
-
-impl Programs {
-    /// Finds both programs.
-    ///
-    /// # Errors
-    /// `refused` if others than root can change one: whoever changes the daemon's program has its tokens.
-    fn find() -> Result<Self, ErrorBody> {
-        let regauthctl = std::env::current_exe().map_err(error::io("cannot find regauthctl's own program"))?;
-        let programs = Self {
-            regauthd: safe_program(&find_regauthd()?)?,
-            regauthctl: safe_program(&regauthctl)?,
-        };
-        Ok(programs)
-    }
-}
-
-/// Part of the answer of `service status`.
-#[derive(Deserialize)]
-struct InstalledService {
-    installed: bool,
-}
-
-/// Daemon that a user runs now.
-struct OwnDaemon {
-    user: u32,
-    listen: Option<SocketAddr>,
-    /// Bundle that the user's clients know.
-    bundle: Option<PathBuf>,
-    is_service: bool,
-}
-
-impl OwnDaemon {
-    /// Asks the user's own `regauthctl`.
-    ///
-    /// # Errors
-    /// `refused` for a daemon that no service manager can stop, and for a service whose manager does not run.
-    fn find(account: &Account, programs: &Programs) -> Result<Self, ErrorBody> {
-        let name = &account.name;
-        // The unit itself, or the link that enables a package's.
-        let units = ["regauthd-proxy.socket", "sockets.target.wants/regauthd-proxy.socket"];
-        let folder = account.in_home(".config/systemd/user");
-        let is_installed = |unit: &str| folder.join(unit).symlink_metadata().is_ok();
-        if units.into_iter().any(is_installed) && !account.has_session() {
-            let message = format!("{name} has a regauthd service, and is not logged in, so that it cannot be stopped");
-            return Err(error::refused(message).hint(format!(
-                "log in as {name}, or run `sudo loginctl enable-linger {name}`; then repeat"
-            )));
-        }
-        let service: Option<InstalledService> = account.ask(&programs.regauthctl, &["service", "status"]);
-        let is_service = service.is_some_and(|service| service.installed);
-        let status: Option<Status> = account.ask(&programs.regauthctl, &["status"]);
-        if status.is_some() && !is_service {
-            return Err(error::refused(format!("{name} runs a regauthd that is not a service"))
-                .hint(format!("stop it and try again: as {name}, regauthctl stop --wait")));
-        }
-        Ok(Self {
-            user: account.uid,
-            listen: status.as_ref().and_then(|status| status.listen.parse().ok()),
-            bundle: status.map(|status| status.bundle.into()),
-            is_service,
-        })
-    }
-}
-
-/// Canonical path of a program.
-fn safe_program(program: &Path) -> Result<PathBuf, ErrorBody> {
-    let path = program
-        .canonicalize()
-        .map_err(error::io(format!("cannot find {}", program.display())))?;
-    let is_changeable = |part: &&Path| {
-        let metadata = part.symlink_metadata();
-        metadata.is_ok_and(|metadata| metadata.uid() != 0 || metadata.mode() & OTHERS_WRITE != 0)
-    };
-    match path.ancestors().find(is_changeable) {
-        None => Ok(path),
-        Some(part) => Err(error::refused(format!(
-            "others than root can change {}: whoever changes the daemon's program has its tokens",
-            part.display()
-        ))
-        .hint(format!(
-            "install the programs where only root can write: sudo install --mode=755 --target-directory=/usr/local/bin {}; \
-             then repeat with /usr/local/bin/regauthctl",
-            path.parent().unwrap_or(Path::new("/")).join("{regauthd,regauthctl,cargo-credential-regauth}").display()
-        ))),
     }
 }
 
@@ -328,25 +193,6 @@ fn require_credentials() -> Result<(), ErrorBody> {
     }
 }
 
-/// Address that the clients of all users know.
-///
-/// # Errors
-/// `refused` if they know several: one daemon has one port.
-fn common_address(own: &[OwnDaemon]) -> Result<SocketAddr, ErrorBody> {
-    let listen: BTreeSet<SocketAddr> = own.iter().filter_map(|own| own.listen).collect();
-    if listen.len() < 2 {
-        return Ok(listen.first().copied().unwrap_or(DEFAULT_LISTEN_ADDRESS));
-    }
-    let addresses: Vec<String> = listen.iter().map(ToString::to_string).collect();
-    let message = format!(
-        "the users' daemons listen on several addresses: {}",
-        addresses.join(", ")
-    );
-    Err(error::refused(message).hint(
-        "one daemon has one port, which their clients name; give them the same one first, or install for one user",
-    ))
-}
-
 /// Users that the installed guarded service serves; empty if there is none.
 fn guarded_users() -> Vec<u32> {
     let text = fs::read_to_string(systemd_units::GUARDED_SERVICE).unwrap_or_default();
@@ -367,6 +213,12 @@ fn guarded_client() -> Result<Client, ErrorBody> {
     connect::guarded_daemon()
         .ok_or_else(|| error::failed("systemd has started no guarded regauthd"))
         .and_then(|client| client.ping().map(|()| client))
+}
+
+/// Registries that a daemon serves.
+fn registries_of(client: &Client) -> Result<BTreeSet<RegistryName>, ErrorBody> {
+    let list: RegistryList = client.call(&Request::List(Nothing {}))?.answer;
+    Ok(list.registries.into_iter().map(|view| view.name).collect())
 }
 
 /// systemctl refers to the journal for the reason why the daemon does not start. Quotes it.
@@ -412,4 +264,3 @@ const USER: &str = "regauth";
 const ETC: &str = "/etc/regauth";
 /// Bundle for clients; the one for Java is beside it.
 const BUNDLE: &str = "/var/cache/regauth/ca-bundle.pem";
-const OTHERS_WRITE: u32 = 0o022;

@@ -2,19 +2,21 @@
 //! holds the same one.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use regauth_shared::request::{CompareToken, Nothing};
-use regauth_shared::response::{RegistryAdded, RegistryList, TokenComparison, UpstreamSet};
+use regauth_shared::request::{CompareToken, SetUpstream};
+use regauth_shared::response::{RegistryAdded, TokenComparison, UpstreamSet};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request, Secret};
 
 use super::super::command;
 use super::account::Account;
 use super::hand_over::{HandingOver, Moving};
-use super::{BUNDLE, GuardedOutcome, MovedRegistry, StayingRegistry};
+use super::outcome::{MovedRegistry, StayingRegistry};
+use super::proposal::proxy_login;
+use super::roots::InstalledRoots;
+use super::{BUNDLE, ETC, GuardedOutcome, registries_of};
 use crate::client::Client;
+use crate::team_file::CaFile;
 use crate::{error, token};
 
 /// Moves all registries of a user that can be moved, and records in `outcome` what became of each.
@@ -28,8 +30,7 @@ pub(super) fn take_over(
     client: &Client,
     outcome: &mut GuardedOutcome,
 ) -> Result<(), ErrorBody> {
-    let known: RegistryList = client.call(&Request::List(Nothing {}))?.answer;
-    let known: BTreeSet<RegistryName> = known.registries.into_iter().map(|view| view.name).collect();
+    let known = registries_of(client)?;
     let mut moved = BTreeSet::new();
     let mut tokens = BTreeMap::new();
     let mut staying = std::mem::take(&mut handing_over.left);
@@ -37,25 +38,24 @@ pub(super) fn take_over(
     staying.retain(|(name, _)| !known.contains(name));
     for moving in std::mem::take(&mut handing_over.registries) {
         let name = moving.request.name.clone();
+        let programs = moving.request.programs.clone();
         match take(moving, ask, &moved, &mut tokens, client) {
             Ok(()) => {
+                outcome.notes.extend(programs_note(&name, &programs));
                 moved.insert(name);
             }
             Err(reason) => staying.push((name, reason?)),
         }
     }
-    if let Some((mut request, roots)) = handing_over.upstream.take() {
-        request.ca_file = roots.map(|roots| install_roots("upstream", &roots)).transpose()?;
-        let set: UpstreamSet = client.call(&Request::SetUpstream(request))?.answer;
-        outcome.notes.extend(set.notes);
-        // The proxy is used from the next start.
-        command::run(&command::to_words(&["systemctl", "restart", "regauthd.service"]))?;
-    }
-    if let Err(error) = handing_over.delete_tokens(account, &moved) {
+    let has_moved_password = match handing_over.upstream.take() {
+        Some((request, roots)) => take_upstream(request, roots.as_ref(), client, outcome),
+        None => false,
+    };
+    if let Err(error) = handing_over.delete_secrets(account, &moved, has_moved_password) {
         outcome.notes.push(format!(
-            "the tokens of {} are in the store of {} still: {}",
-            names(&moved),
+            "the store of {0} still has what was moved ({1}), and every program of {0} can read it: {2}; repeat the command",
             account.name,
+            names(&moved, has_moved_password),
             error.message
         ));
     }
@@ -94,15 +94,18 @@ fn take(
     moving.request.proof = owner.and_then(|owner| tokens.get(owner).cloned());
     let sent = token.clone().or_else(|| moving.request.proof.clone());
     tokens.extend(sent.map(|token| (name.clone(), token)));
-    if let Some(roots) = &moving.roots {
-        moving.request.ca_file = Some(install_roots(name.as_str(), roots).map_err(Err)?);
-    }
+    let roots = install_roots(moving.roots.as_ref()).map_err(|error| Ok(error.message))?;
+    moving.request.ca_file = roots.as_ref().map(InstalledRoots::path);
     let added = client.call::<RegistryAdded>(&Request::AddRegistry(Box::new(moving.request)));
-    match added {
-        Ok(_) => {}
-        Err(error) if error.kind == ErrorKind::Exists && is_held(client, &name, token.as_ref()) => {}
-        Err(error) if error.kind == ErrorKind::Unreachable => return Err(Err(error)),
-        Err(error) => return Err(Ok(error.message)),
+    if let Err(error) = added {
+        // A daemon that does not answer may have added it.
+        if error.kind == ErrorKind::Unreachable {
+            return Err(Err(error));
+        }
+        roots.into_iter().for_each(InstalledRoots::undo);
+        if error.kind != ErrorKind::Exists || !is_held(client, &name, token.as_ref()) {
+            return Err(Ok(error.message));
+        }
     }
     match token {
         Some(_) if !is_held(client, &name, token.as_ref()) => {
@@ -128,13 +131,69 @@ fn ask_for_token(name: &RegistryName) -> Result<Secret, ErrorBody> {
     Secret::parse(&text).map_err(|invalid| error::usage(invalid.to_string()))
 }
 
-/// Writes root certificates where only root can change them, and returns the path.
-fn install_roots(name: &str, roots: &str) -> Result<String, ErrorBody> {
-    let path = PathBuf::from(super::ETC).join(format!("{name}-ca.pem"));
-    let failed = || error::io(format!("cannot write {}", path.display()));
-    fs::write(&path, roots).map_err(failed())?;
-    fs::set_permissions(&path, Permissions::from_mode(0o644)).map_err(failed())?;
-    Ok(path.display().to_string())
+/// Makes the user's way to other hosts the guarded daemon's. Returns true if the user's store has its password still. A failure
+/// becomes a note, since tokens were moved by then.
+fn take_upstream(
+    mut request: SetUpstream,
+    roots: Option<&CaFile>,
+    client: &Client,
+    outcome: &mut GuardedOutcome,
+) -> bool {
+    let url = request.proxy.as_ref().map(|proxy| proxy.expose().to_owned());
+    let login = url.as_deref().and_then(proxy_login);
+    let has_password = login.is_some_and(|(_, has_password)| has_password);
+    let lacks_password = login.is_some() && !has_password;
+    let installed = install_roots(roots);
+    let set = installed.and_then(|installed| {
+        request.ca_file = installed.as_ref().map(InstalledRoots::path);
+        let set = client.call::<UpstreamSet>(&Request::SetUpstream(request));
+        if set.is_err() {
+            installed.into_iter().for_each(InstalledRoots::undo);
+        }
+        set
+    });
+    let set = match set {
+        Ok(reply) => reply.answer,
+        Err(error) => {
+            let hint = error.hint.map(|hint| format!("; {hint}")).unwrap_or_default();
+            outcome.notes.push(format!(
+                "the way to other hosts was not taken over: {}{hint}",
+                error.message
+            ));
+            return false;
+        }
+    };
+    outcome.notes.extend(set.notes);
+    if !set.proxy_written {
+        return false;
+    }
+    if let Some(url) = url.filter(|_| lacks_password) {
+        outcome.notes.push(format!(
+            "the proxy's password was not moved; type it: sudo regauthctl upstream {url}"
+        ));
+    }
+    // The proxy is used from the next start.
+    if let Err(error) = command::run(&command::to_words(&["systemctl", "restart", "regauthd.service"])) {
+        outcome.notes.push(error.message);
+    }
+    has_password
+}
+
+fn install_roots(roots: Option<&CaFile>) -> Result<Option<InstalledRoots>, ErrorBody> {
+    roots
+        .map(|roots| InstalledRoots::install(Path::new(ETC), roots))
+        .transpose()
+}
+
+/// Note about a registry for certain programs: the daemon's user may not look at processes of others.
+fn programs_note(name: &RegistryName, programs: &[String]) -> Option<String> {
+    (!programs.is_empty()).then(|| {
+        format!(
+            "{name} refuses all requests: it serves {} only, and a guarded daemon cannot see programs; `sudo regauthctl set \
+             {name} programs --unset` lets all programs use it",
+            programs.join(", ")
+        )
+    })
 }
 
 /// Makes the paths that the user's clients know lead to the new bundle, and to the one for Java beside it. It runs as the user:
@@ -173,6 +232,8 @@ fn link_folder(account: &Account, known: &Path, outcome: &mut GuardedOutcome) {
     }
 }
 
-fn names(names: &BTreeSet<RegistryName>) -> String {
-    names.iter().map(RegistryName::as_str).collect::<Vec<_>>().join(", ")
+fn names(registries: &BTreeSet<RegistryName>, with_password: bool) -> String {
+    let password = with_password.then_some("the proxy's password");
+    let names: Vec<&str> = registries.iter().map(RegistryName::as_str).chain(password).collect();
+    names.join(", ")
 }

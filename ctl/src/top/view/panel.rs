@@ -73,8 +73,8 @@ fn registry(row: &RegistryRow, now: OffsetDateTime) -> Vec<(&'static str, String
                 "{}, generation {}   expires {}   renews {}",
                 registries::state_name(row.credential),
                 row.generation,
-                until(&row.expires).map_or_else(|| "-".to_owned(), |time| format!("in {time}")),
-                until(&row.renews).map_or_else(|| "-".to_owned(), |time| format!("in {time}")),
+                until(&row.expires).map_or_else(|| "-".to_owned(), in_time),
+                until(&row.renews).map_or_else(|| "-".to_owned(), in_time),
             ),
         ),
         (
@@ -88,6 +88,14 @@ fn registry(row: &RegistryRow, now: OffsetDateTime) -> Vec<(&'static str, String
         ("trouble", trouble(row, now)),
         ("refused", refusals(row)),
     ]
+}
+
+/// `in 4:07`, or `over`.
+fn in_time(time: String) -> String {
+    match time.as_str() {
+        units::OVER => time,
+        _ => format!("in {time}"),
+    }
 }
 
 fn client(row: &ClientRow, now: OffsetDateTime) -> Vec<(&'static str, String)> {

@@ -85,6 +85,30 @@ fn clients_show_program_process_and_grant() {
 }
 
 #[test]
+fn a_token_that_cannot_be_fetched_is_named_with_its_reason_and_the_next_attempt() {
+    for (state, shown) in [
+        (
+            "ready",
+            "no new token: jfrog.example answered 503: maintenance (0:07 ago)",
+        ),
+        (
+            "expired",
+            "the token has expired: jfrog.example answered 503: maintenance",
+        ),
+    ] {
+        let mut sample = crate::top::samples::sample(12, 200);
+        let credential = serde_json::json!({
+            "state": state, "generation": 3, "expires": "2026-03-04T05:06:00Z", "renews": "2026-03-04T05:06:48Z",
+            "failure": {"message": "jfrog.example answered 503: maintenance", "at": "2026-03-04T05:06:00Z"},
+        });
+        sample.registries[0].credential = serde_json::from_value(credential).unwrap();
+        let mut model = model();
+        crate::top::samples::take(&mut model, sample);
+        assert_shows(&screen(&model, 160, 50), &[shown, "expires over   renews in 0:41"]);
+    }
+}
+
+#[test]
 fn the_detail_pane_lists_requests_with_the_refusal_code() {
     let mut model = model();
     press(&mut model, KeyCode::Enter);

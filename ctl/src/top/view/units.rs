@@ -61,7 +61,7 @@ pub(super) fn optional_micros(value: Option<u64>) -> String {
 /// Time until a moment: `4:07` below an hour, then `5h`, `12d`; `over` afterwards.
 pub(super) fn until(timestamp: &str, now: OffsetDateTime) -> String {
     match OffsetDateTime::parse(timestamp, &Rfc3339) {
-        Ok(then) if then <= now => "over".to_owned(),
+        Ok(then) if then <= now => OVER.to_owned(),
         Ok(then) => span((then - now).whole_seconds().unsigned_abs()),
         Err(_) => "?".to_owned(),
     }
@@ -112,6 +112,9 @@ fn scaled(number: u64, units: &[(u64, &str)]) -> String {
 fn rounded(rate: f64) -> u64 {
     rate.round() as u64
 }
+
+/// Text for a moment that has passed.
+pub(super) const OVER: &str = "over";
 
 #[cfg(test)]
 mod tests {

@@ -82,6 +82,26 @@ const INVALID_KEYS: &[(&str, &str)] = &[
         "3:10: `scheme` in CORP: that header frames or routes the message and cannot carry a credential",
     ),
     (
+        "rejected-by = 403",
+        "3:15: `rejected-by` in CORP: expected an array of integers such as [401, 403], found an integer",
+    ),
+    (
+        "rejected-by = [401, '403']",
+        "3:21: `rejected-by` in CORP: expected an array of integers such as [401, 403], found a string",
+    ),
+    (
+        "rejected-by = []",
+        "3:15: `rejected-by` in CORP: it must not be empty; without it, the statuses are 401 and 403",
+    ),
+    (
+        "rejected-by = [401, 500]",
+        "3:21: `rejected-by` in CORP: 500 rejects no token: a status is from 400 to 499, but not 407, 408, 425 or 429",
+    ),
+    (
+        "rejected-by = [0x1AD]",
+        "3:16: `rejected-by` in CORP: 429 rejects no token: a status is from 400 to 499, but not 407, 408, 425 or 429",
+    ),
+    (
         "ca-file = 'root.pem'",
         "3:11: `ca-file` in CORP: expected an absolute path",
     ),

@@ -9,6 +9,7 @@ use url::Url;
 use super::request::read_json;
 use super::{ProbeResult, Prober};
 use crate::credential::header::CredentialHeader;
+use crate::policy::Rejections;
 use crate::registry::{Kind, Registry};
 
 /// Condition under which another URL shows that the token was accepted.
@@ -58,17 +59,22 @@ impl Prober<'_> {
                 continue;
             };
             let prober = Prober { url: &url, ..*self };
-            if let Some(accepted) = prober.question(*question, header).await {
+            if let Some(accepted) = prober.question(*question, header, &registry.rejected_by).await {
                 return Some(accepted);
             }
         }
         None
     }
 
-    async fn question(&self, question: Question, header: &CredentialHeader) -> Option<ProbeResult> {
+    async fn question(
+        &self,
+        question: Question,
+        header: &CredentialHeader,
+        rejections: &Rejections,
+    ) -> Option<ProbeResult> {
         let answer = self.get(Some(header)).await.ok()?;
         let (url, status) = (self.url, answer.status());
-        if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+        if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) || rejections.contains(status) {
             return None;
         }
         let detail = match question {

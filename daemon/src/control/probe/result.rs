@@ -6,6 +6,7 @@ use regauth_shared::response::VerdictResult;
 use regauth_shared::{ErrorBody, ErrorKind};
 use url::Url;
 
+use crate::policy::Rejections;
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::upstream::UpstreamFailure;
 
@@ -42,9 +43,9 @@ impl ProbeResult {
     }
 
     /// A status that says nothing about the token, with the next step.
-    pub(super) fn unclear_about(detail: String, status: StatusCode) -> Self {
+    pub(super) fn unclear_about(detail: String, status: StatusCode, rejections: &Rejections) -> Self {
         Self {
-            remedy: unclear_remedy(status),
+            remedy: unclear_remedy(status, rejections),
             ..Self::unclear(detail)
         }
     }
@@ -94,13 +95,19 @@ impl ProbeResult {
 }
 
 /// Verdict that the status of an answer to a request with the token gives, with its reason.
-pub(super) fn verdict(url: &Url, status: StatusCode) -> (VerdictResult, String) {
+pub(super) fn verdict(url: &Url, status: StatusCode, rejections: &Rejections) -> (VerdictResult, String) {
     let number = status.as_u16();
     match status {
         status if status.is_success() => (VerdictResult::Accepted, format!("GET {url} answered {number}")),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => (
+        status if rejections.contains(status) => (
             VerdictResult::Rejected,
             format!("GET {url} answered {number}: the registry does not accept this token"),
+        ),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => (
+            VerdictResult::Unclear,
+            format!(
+                "GET {url} answered {number}, which rejects only the page, because `rejected-by` does not list {number}"
+            ),
         ),
         StatusCode::NOT_FOUND => (
             VerdictResult::Unclear,
@@ -118,8 +125,11 @@ pub(super) fn verdict(url: &Url, status: StatusCode) -> (VerdictResult, String) 
 }
 
 /// Next step for a status that says nothing about the token.
-pub(super) fn unclear_remedy(status: StatusCode) -> Option<&'static str> {
+pub(super) fn unclear_remedy(status: StatusCode, rejections: &Rejections) -> Option<&'static str> {
     match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if !rejections.contains(status) => {
+            Some("give the token's user access to that page, or list the status in `rejected-by`")
+        }
         StatusCode::NOT_FOUND => Some("compare the URL with the registry's documentation"),
         StatusCode::TOO_MANY_REQUESTS => Some("the registry limits requests: repeat later"),
         status if status.is_redirection() => Some("if the registry has moved, use the URL that it redirects to"),

@@ -72,6 +72,14 @@ impl Controller {
             let _ = self.write_bundle(state).await;
             return Err(error);
         }
+        if self.record_configured_names(state)
+            && let Err(error) = self.write_journal(&state.journal).await
+        {
+            tracing::warn!(
+                error = error.message,
+                "could not record by whom registries are defined; the next start does"
+            );
+        }
         self.publish(state);
         close_unused(previous.values(), &state.registries)
             .own_requests_ended()

@@ -309,7 +309,7 @@ fn binding_of(config: &Config, owner: &RegistryName) -> Option<Binding> {
 
 /// Use of a token by a registry, as configured. The index is asked with the token, also outside of every scope. A
 /// registry whose roots are bound trusts those alone; of another one, the `ca-file` is read.
-pub(in crate::control) fn token_use(registry: &Registry) -> TokenUse {
+pub(crate) fn token_use(registry: &Registry) -> TokenUse {
     let mut scopes = registry.scopes.clone();
     let index = registry.index.as_ref().and_then(|index| index.scope().ok());
     let is_outside = |index: &_| !registry.scopes.iter().any(|scope| scope.covers(index));

@@ -10,12 +10,13 @@
 //! [`apply`] puts a configuration into service, [`binding`] cuts it down to what the stored tokens were given for,
 //! [`authorities`] creates and forgets authorities and writes the bundle,
 //! [`recovery`] completes what a kill or a locked store interrupted, [`cleanup`] deletes the copies that a migration
-//! between [`stores`] leaves behind, [`proxy_password`] keeps the corporate proxy's password.
+//! between [`stores`] leaves behind, [`definers`] keeps the names of root, [`proxy_password`] keeps the corporate proxy's password.
 
 pub(super) mod apply;
 pub(super) mod authorities;
-pub(super) mod binding;
+pub(crate) mod binding;
 pub(super) mod cleanup;
+mod definers;
 pub(super) mod proxy_password;
 pub(super) mod recovery;
 pub(crate) mod stores;

@@ -28,7 +28,7 @@ use crate::credential::Credential;
 use crate::credential::circuit_breaker::Verdict;
 use crate::credential::store::Item;
 use crate::host::Host;
-use crate::journal::JournalEntry;
+use crate::journal::{Definer, JournalEntry};
 use crate::policy::binding::Binding;
 use crate::proxy::exchange::token_flow::TokenFlow;
 use crate::proxy::read_ahead::ReadAhead;
@@ -46,7 +46,7 @@ pub(crate) async fn add_registry(
     request: AddRegistry,
     presence: Presence,
 ) -> Result<RegistryAdded, ErrorBody> {
-    refuse_conflicts(controller, &*controller.lock_state().await?, &request)?;
+    refuse_conflicts(controller, &*controller.lock_state().await?, &request, presence)?;
     let NewRegistry {
         route,
         verdict,
@@ -55,13 +55,15 @@ pub(crate) async fn add_registry(
     } = prepare(controller, &request, presence).await?;
     let name = request.name.clone();
     let mut state = controller.lock_for_change().await?;
-    refuse_conflicts(controller, &state, &request)?;
+    refuse_conflicts(controller, &state, &request, presence)?;
     refuse_changes(&state, &route)?;
     let widening = permitted_widening(&state, &route, permitted.as_ref())?;
     let bindings = state.bindings.clone();
+    let definer = state.journal.definers.get(&name).copied();
     record(&mut state, &route);
+    controller.record_definer(&mut state, &name, presence);
     if let Err(error) = commit(controller, &mut state, &request, &route, widening.as_ref()).await {
-        undo(controller, &mut state, &name).await;
+        undo(controller, &mut state, &name, definer).await;
         restore(controller, &mut state, widening.as_ref(), &bindings).await;
         controller.publish(&state);
         return Err(if error.kind == ErrorKind::Failed {
@@ -70,14 +72,7 @@ pub(crate) async fn add_registry(
             error
         });
     }
-    state.journal.pending.remove(&name);
-    if let Err(error) = controller.write_journal(&state.journal).await {
-        tracing::warn!(
-            registry = %name,
-            error = error.message,
-            "could not record the end of an addition; the next start does"
-        );
-    }
+    record_end(controller, &mut state, &name).await;
     let verified = verdict == Some(VerdictResult::Accepted);
     if verified && let Some(generation) = route.credential.generation() {
         generation.breaker.record_verdict(Verdict::Accepted);
@@ -95,8 +90,14 @@ pub(crate) async fn add_registry(
 }
 
 /// Refuses what would fail at the commit: before the registry is asked, and again before the commit.
-pub(super) fn refuse_conflicts(controller: &Controller, state: &State, request: &AddRegistry) -> Result<(), ErrorBody> {
+pub(super) fn refuse_conflicts(
+    controller: &Controller,
+    state: &State,
+    request: &AddRegistry,
+    presence: Presence,
+) -> Result<(), ErrorBody> {
     refuse_taken_name(state, &request.name)?;
+    controller.refuse_names_of_root(state, &request.name, presence, "adds")?;
     refuse_unread_changes(controller, &request.name)
 }
 
@@ -179,6 +180,7 @@ async fn prepare(controller: &Controller, request: &AddRegistry, presence: Prese
     let pool = controller.upstream_pool();
     let discovering = token_service::discover(&upstream, pool, request.verify, &mut registry);
     let discovered = controller.unless_ending(discovering).await??;
+    controller.check_registry(&registry)?;
     // Before the token is sent there.
     let permitted = permit_sharing(controller, request, &registry, presence).await?;
     let initial = initial_token(controller, &registry, request);
@@ -355,6 +357,18 @@ async fn commit(
     add.await
 }
 
+/// Records in the journal that the addition is complete.
+async fn record_end(controller: &Controller, state: &mut State, name: &RegistryName) {
+    state.journal.pending.remove(name);
+    if let Err(error) = controller.write_journal(&state.journal).await {
+        tracing::warn!(
+            registry = %name,
+            error = error.message,
+            "could not record the end of an addition; the next start does"
+        );
+    }
+}
+
 /// Takes back the use of a token that the registry would have shared.
 async fn restore(
     controller: &Controller,
@@ -367,7 +381,13 @@ async fn restore(
     }
 }
 
-async fn undo(controller: &Controller, state: &mut StateGuard<'_>, name: &RegistryName) {
+/// Removes what the addition has left. `definer` is the one before it.
+async fn undo(controller: &Controller, state: &mut StateGuard<'_>, name: &RegistryName, definer: Option<Definer>) {
+    state.journal.definers.remove(name);
+    state
+        .journal
+        .definers
+        .extend(definer.map(|definer| (name.clone(), definer)));
     state.registries.remove(name);
     state.reserved_hosts.clear();
     if let Err(error) = controller.delete_credential(state, name).await {

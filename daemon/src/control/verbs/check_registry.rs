@@ -9,22 +9,24 @@ use regauth_shared::response::RegistryChecked;
 
 use crate::control::controller::Controller;
 use crate::control::new_registry::definition_without_token;
+use crate::control::presence::Presence;
 use crate::control::probe::probe_without_token;
 use crate::control::verbs::add_registry::refuse_conflicts;
 
 /// Checks the definition, and asks the registry without a token.
 ///
 /// # Errors
-/// `exists` or `invalid` for the request. A registry that cannot be used is an answer.
+/// `exists`, `invalid` or `refused` for the request. A registry that cannot be used is an answer.
 pub(crate) async fn check_registry(
     controller: &Controller,
     request: &AddRegistry,
+    presence: Presence,
 ) -> Result<RegistryChecked, ErrorBody> {
     let registry = definition_without_token(request)?;
     controller.check_registry(&registry)?;
     {
         let state = controller.lock_state().await?;
-        refuse_conflicts(controller, &state, request)?;
+        refuse_conflicts(controller, &state, request, presence)?;
         state.refuse_taken_scopes(&request.name, &registry)?;
     }
     let upstream = controller.upstream(&request.name, &registry)?;

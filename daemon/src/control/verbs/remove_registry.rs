@@ -8,6 +8,7 @@ use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
 
 use crate::control::controller::Controller;
 use crate::control::error::unchanged;
+use crate::control::presence::Presence;
 use crate::control::state::apply::close_unused;
 use crate::control::state::binding::owner_in_service;
 use crate::control::state::{RegistryRoutes, State, StateGuard};
@@ -20,12 +21,18 @@ use crate::registry::Source;
 ///
 /// # Errors
 /// `not-found` or `refused` for the request, and those of the files before the configuration is written.
-pub(crate) async fn remove_registry(controller: &Controller, request: ByName) -> Result<RegistryRemoved, ErrorBody> {
+pub(crate) async fn remove_registry(
+    controller: &Controller,
+    request: ByName,
+    presence: Presence,
+) -> Result<RegistryRemoved, ErrorBody> {
     let mut state = controller.lock_state().await?;
     let name = request.name;
     let route = removable(controller, &state, &name)?;
+    controller.refuse_names_of_root(&state, &name, presence, "removes")?;
     let owner = owner_in_service(&state, &name);
     commit(controller, &mut state, &name).await?;
+    controller.record_removed_name(&mut state, &name);
     state.registries.remove(&name);
     state.removals += 1;
     controller.publish(&state);

@@ -34,13 +34,19 @@ pub(crate) async fn set_upstream(controller: &Controller, request: SetUpstream) 
     }
     let config = controller.read_config()?;
     let mut notes = Vec::new();
+    let mut has_written_proxy = false;
     if let Some(text) = &request.proxy {
-        notes.extend(set_proxy(controller, &mut state, &config, text.expose(), &request).await?);
+        let written = set_proxy(controller, &mut state, &config, text.expose(), &request).await?;
+        has_written_proxy = written.is_ok();
+        notes.extend(written.unwrap_or_else(|present| vec![present]));
     }
     if let Some(file) = &request.ca_file {
         notes.push(set_ca_file(controller, &state, &config, Path::new(file)).await?);
     }
-    Ok(UpstreamSet { notes })
+    Ok(UpstreamSet {
+        notes,
+        proxy_written: has_written_proxy,
+    })
 }
 
 /// Removes the proxy. The password goes last, so that a configuration which still names its user finds it.
@@ -50,16 +56,20 @@ async fn remove_proxy(controller: &Controller, state: &mut StateGuard<'_>) -> Re
     tracing::info!("removed corporate proxy");
     let file = controller.config_file.display();
     let note = format!("{file} names no proxy, and the store has no password for one; restart regauthd");
-    Ok(UpstreamSet { notes: vec![note] })
+    Ok(UpstreamSet {
+        notes: vec![note],
+        proxy_written: false,
+    })
 }
 
+/// Writes the proxy, and returns notes about it; an inner error is the note that another one stays.
 async fn set_proxy(
     controller: &Controller,
     state: &mut StateGuard<'_>,
     config: &Config,
     text: &str,
     request: &SetUpstream,
-) -> Result<Vec<String>, ErrorBody> {
+) -> Result<Result<Vec<String>, String>, ErrorBody> {
     let file = controller.config_file.display();
     let parse = if text.contains("://") {
         ProxyUrl::from_file
@@ -76,16 +86,16 @@ async fn set_proxy(
     if let Some(present) = in_file.filter(|_| !request.replace) {
         let is_pending = in_use.is_none_or(|used| !used.is_at(present));
         let is_same = present.with_password(None) == proxy.with_password(None);
-        return Ok(vec![if is_same && is_pending {
+        return Ok(Err(if is_same && is_pending {
             format!("{file} has the proxy {present} already; regauthd uses it from its next start, so restart it")
         } else {
             format!("{file} has the proxy {present} already, so {proxy} was not written")
-        }]);
+        }));
     }
     if let Some(present) = in_use.filter(|_| !request.replace) {
-        return Ok(vec![format!(
+        return Ok(Err(format!(
             "regauthd uses the proxy {present} already, so {proxy} was not written"
-        )]);
+        )));
     }
     let mut notes = write_proxy(controller, state, &proxy, request).await?;
     tracing::info!(%proxy, "set corporate proxy");
@@ -99,7 +109,7 @@ async fn set_proxy(
         )
     };
     notes.insert(0, effect);
-    Ok(notes)
+    Ok(Ok(notes))
 }
 
 /// Writes the password to the store, then the rest of the URL to the configuration. Returns where the password is.

@@ -126,6 +126,7 @@ pub(in crate::control) fn view(route: &RegistryRoute) -> RegistryView {
         writes: registry.writes.as_str().to_owned(),
         writes_open_until: route.usage.writes_open_until().map(rfc3339),
         programs: registry.programs.iter().map(ToString::to_string).collect(),
+        rejected_by: registry.rejected_by.iter().collect(),
         ca_file: registry.ca_file.as_ref().map(|file| file.display().to_string()),
         credential: credential_view(route),
         last_used: route.usage.last_used().map(rfc3339),

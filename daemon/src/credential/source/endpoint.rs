@@ -69,6 +69,11 @@ impl Endpoint {
     pub(crate) fn url(&self) -> &Url {
         &self.0
     }
+
+    /// True for `http://`, which is for loopback only.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.0.scheme() == "http"
+    }
 }
 
 impl FromStr for Endpoint {

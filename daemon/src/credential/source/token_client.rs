@@ -10,6 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
+use http::uri::Scheme;
 use http::{Method, Request};
 use http_body_util::{BodyExt, Either, Full, Limited};
 use regauth_shared::Secret;
@@ -28,6 +29,8 @@ use crate::proxy::upstream::{Trust, Upstream, UpstreamFailure};
 pub(crate) struct TokenClient {
     /// `None` if rustls does not take the roots.
     upstream: Option<Upstream>,
+    /// True if it asks no service without TLS.
+    needs_tls: bool,
 }
 
 impl TokenClient {
@@ -35,6 +38,7 @@ impl TokenClient {
     pub(crate) fn over(upstream: Upstream) -> Self {
         Self {
             upstream: Some(upstream),
+            needs_tls: false,
         }
     }
 
@@ -43,7 +47,14 @@ impl TokenClient {
     pub(crate) fn new(dialer: &Dialer, trust: Trust) -> Self {
         Self {
             upstream: Upstream::new(dialer, trust, 1).ok(),
+            needs_tls: false,
         }
+    }
+
+    /// The client without plain HTTP on loopback if `needs_tls`: every program of the machine can listen there.
+    #[must_use]
+    pub(crate) fn needing_tls(self, needs_tls: bool) -> Self {
+        Self { needs_tls, ..self }
     }
 
     /// Client for Google's metadata server, which it asks without TLS. It reaches nothing else.
@@ -84,6 +95,11 @@ impl TokenClient {
         host: &str,
         limit: usize,
     ) -> Result<ServiceAnswer, FetchError> {
+        if self.needs_tls && request.uri().scheme() == Some(&Scheme::HTTP) {
+            let message =
+                format!("a guarded regauthd does not ask {host} over plain HTTP: every program can listen there");
+            return Err(FetchError::new(message).hint("let the service speak TLS, and use https://"));
+        }
         let unusable = ProxyError::Upstream(UpstreamFailure::CertificatesUnreadable);
         let sent = match &self.upstream {
             Some(upstream) => upstream.send(0, request.map(Either::Right)).await,

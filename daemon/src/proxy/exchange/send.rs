@@ -287,7 +287,7 @@ fn record_outcome(
     let status = response.status();
     failure_log::registry_recovered(registry, registry.usage.note(status.as_u16()));
     let breaker = &lease.generation().breaker;
-    match Answer::of(status, response.headers()) {
+    match Answer::of(status, response.headers(), &registry.registry.rejected_by) {
         Answer::Accepted => {
             if breaker.record_acceptance() {
                 worker.state.token_checks.request(registry, breaker);

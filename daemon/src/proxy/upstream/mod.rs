@@ -53,7 +53,7 @@ use connector::Connector;
 pub(crate) use failure::UpstreamFailure;
 use opening::Opening;
 use pool::{Pool, PooledConnection};
-pub(crate) use trust::{Trust, TrustError, root_digests};
+pub(crate) use trust::{Trust, TrustError, root_digests, root_digests_of};
 
 /// Upstream client of one registry: a set of pools for each worker, all with the same trust.
 pub struct Upstream {

@@ -189,6 +189,12 @@ pub(crate) fn root_digests(file: &Path) -> BTreeSet<RootDigest> {
     certificates(file).unwrap_or_default().iter().map(root_digest).collect()
 }
 
+/// Digests of the certificates in the text of a `ca-file`; none if the text is damaged.
+pub(crate) fn root_digests_of(text: &str) -> BTreeSet<RootDigest> {
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
+    certificates.unwrap_or_default().iter().map(root_digest).collect()
+}
+
 fn root_digest(certificate: &CertificateDer<'_>) -> RootDigest {
     RootDigest(Sha256::digest(certificate).into())
 }

@@ -13,6 +13,7 @@ pub(super) fn add_registry() -> AddRegistry {
         username: Some("me@corp.example".to_owned()),
         writes: Some("deny".to_owned()),
         programs: vec!["cargo".to_owned(), "/usr/bin/git".to_owned()],
+        rejected_by: vec![401],
         ca_file: Some("/etc/corp-root.pem".to_owned()),
         verify: false,
         ..add_registry_least()
@@ -44,6 +45,7 @@ pub(super) fn add_registry_least() -> AddRegistry {
         username: None,
         writes: None,
         programs: vec![],
+        rejected_by: vec![],
         ca_file: None,
         source: None,
         source_command: None,

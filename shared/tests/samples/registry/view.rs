@@ -21,6 +21,7 @@ pub(super) fn registry() -> RegistryView {
         writes: "deny".to_owned(),
         writes_open_until: Some("2026-03-04T05:11:07Z".to_owned()),
         programs: vec!["cargo".to_owned(), "/usr/bin/git".to_owned()],
+        rejected_by: vec![401],
         ca_file: Some("/etc/corp-root.pem".to_owned()),
         credential: CredentialView {
             state: CredentialState::Ready,
@@ -64,6 +65,7 @@ pub(super) fn registry_least() -> RegistryView {
         writes: "allow".to_owned(),
         writes_open_until: None,
         programs: vec![],
+        rejected_by: vec![],
         ca_file: None,
         credential: CredentialView {
             state: CredentialState::Missing,

@@ -38,6 +38,11 @@ impl Azure {
         })
     }
 
+    /// URLs that get the identity.
+    pub(super) fn endpoints(&self) -> Vec<&Endpoint> {
+        vec![&self.token_url, &self.device_url]
+    }
+
     /// Login of a person with a code.
     pub(super) fn device_flow(&self) -> DeviceFlow {
         DeviceFlow {

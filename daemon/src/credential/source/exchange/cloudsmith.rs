@@ -42,6 +42,11 @@ impl Cloudsmith {
         })
     }
 
+    /// URL that gets the identity.
+    pub(super) fn endpoint(&self) -> &Endpoint {
+        &self.api
+    }
+
     /// Exchanges the identity.
     ///
     /// # Errors

@@ -95,6 +95,11 @@ impl Codeartifact {
         })
     }
 
+    /// URLs that get the identity.
+    pub(super) fn endpoints(&self) -> Vec<&Endpoint> {
+        vec![&self.sts, &self.authorization]
+    }
+
     /// Checks that a role is named for an identity, and none for AWS's command line, whose profile names it.
     pub(super) fn check_identity(&self, settings: &Settings, identity: &Identity) -> Result<(), InvalidSetting> {
         match (*identity == Identity::Aws, self.role.is_empty()) {

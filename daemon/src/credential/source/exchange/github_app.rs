@@ -50,6 +50,11 @@ impl GithubApp {
         })
     }
 
+    /// URL that gets the identity.
+    pub(super) fn endpoint(&self) -> &Endpoint {
+        &self.tokens
+    }
+
     /// Scheme for a registry of this kind: a password for git, and a token for npm.pkg.github.com.
     pub(super) fn scheme(kind: Kind) -> Scheme {
         match kind {

@@ -74,6 +74,16 @@ impl Google {
         }
     }
 
+    /// URLs that get the identity. The metadata server gets none.
+    pub(super) fn endpoints(&self) -> Vec<&Endpoint> {
+        match self {
+            Self::Federation(federation) => std::iter::once(&federation.sts)
+                .chain(&federation.impersonation)
+                .collect(),
+            Self::File(_) | Self::Metadata => Vec::new(),
+        }
+    }
+
     fn several() -> InvalidSetting {
         InvalidSetting::new(PROVIDER.name, "provider, credentials and metadata exclude each other")
     }

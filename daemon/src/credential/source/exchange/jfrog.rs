@@ -38,6 +38,11 @@ impl Jfrog {
         })
     }
 
+    /// URL that gets the identity.
+    pub(super) fn endpoint(&self) -> &Endpoint {
+        &self.host
+    }
+
     /// Exchanges the identity.
     ///
     /// # Errors

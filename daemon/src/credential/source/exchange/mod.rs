@@ -181,6 +181,20 @@ impl Exchange {
         }
     }
 
+    /// URLs of the configuration that get the identity. Those in a file of Google's are known when it is read.
+    fn endpoints(&self) -> Vec<&Endpoint> {
+        match self {
+            Self::Oauth(oauth) => oauth.endpoints(),
+            Self::Jfrog(jfrog) => vec![jfrog.endpoint()],
+            Self::Cloudsmith(cloudsmith) => vec![cloudsmith.endpoint()],
+            Self::Vault(vault) => vec![vault.address()],
+            Self::Codeartifact(codeartifact) => codeartifact.endpoints(),
+            Self::Google(google) => google.endpoints(),
+            Self::Azure(azure) => azure.endpoints(),
+            Self::GithubApp(app) => vec![app.endpoint()],
+        }
+    }
+
     fn takes_identity(&self) -> bool {
         match self {
             Self::Oauth(oauth) => oauth.takes_identity(),
@@ -222,6 +236,14 @@ impl Mint {
     pub(crate) fn is_portable(&self) -> bool {
         let is_portable = matches!(self.identity, Identity::Found | Identity::Of(_) | Identity::Device);
         is_portable && !self.asks_metadata_server() && self.settings.secret_references().next().is_none()
+    }
+
+    /// Service of the configuration that is asked without TLS.
+    pub(crate) fn plain_endpoint(&self) -> Option<&Endpoint> {
+        self.exchange
+            .endpoints()
+            .into_iter()
+            .find(|endpoint| endpoint.is_plain())
     }
 
     /// Program that prints the identity, if there is one.

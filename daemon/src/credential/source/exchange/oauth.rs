@@ -91,6 +91,11 @@ impl Oauth {
         })
     }
 
+    /// URLs that get the identity.
+    pub(super) fn endpoints(&self) -> Vec<&Endpoint> {
+        std::iter::once(&self.token_url).chain(&self.device_url).collect()
+    }
+
     /// Login of a person with a code: public clients, which have no secret, can do it.
     pub(super) fn device_flow(&self) -> Option<DeviceFlow> {
         let client = self.client.as_ref().filter(|client| client.secret.is_none())?;

@@ -123,6 +123,11 @@ impl Vault {
         })
     }
 
+    /// URL that gets the identity.
+    pub(super) fn address(&self) -> &Endpoint {
+        &self.address
+    }
+
     /// Renews the lease, or reads the secret with a login that is renewed or new.
     ///
     /// # Errors
