@@ -1,23 +1,19 @@
 //! Audit record: its contents, its chain after kills and tampering, full disks, and its export.
 
+mod chain;
+
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use regauth_tests::auth_gate::Scheme;
-use regauth_tests::burst;
 use regauth_tests::ctl::Ctl;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::{Builder, Daemon};
-use regauth_tests::exec;
 use regauth_tests::held_server::HeldServer;
-use regauth_tests::load::{ClientCounts, LoadGenerator};
-use regauth_tests::ocsf;
-use regauth_tests::poll;
 use regauth_tests::programs::binary;
-use regauth_tests::random::SeededRandom;
 use regauth_tests::registry::Registry;
+use regauth_tests::{exec, ocsf, poll};
 use serde_json::Value;
 
 const TOKEN: &str = "t0ken-of-the-company";
@@ -148,104 +144,6 @@ fn the_mode_says_which_requests_are_recorded() {
 }
 
 #[test]
-fn a_changed_missing_or_misplaced_line_is_named() {
-    let mut fixture = Fixture::start("audit = \"all\"\n");
-    (0..8).for_each(|_| assert_eq!(fixture.get(), 200));
-    fixture.lines(&["--op", "read"], 8);
-    fixture.daemon.stop();
-    let text = fixture.text();
-    let lines: Vec<&str> = text.lines().collect();
-    let check = |tampered: &[&str], expected: &[&str], row: u64| {
-        fs::write(fixture.folder().join("audit.jsonl"), tampered.join("\n") + "\n").unwrap();
-        let verified = fixture.verify().exits(1);
-        assert_eq!(messages(&verified), expected);
-        assert_eq!(verified.json["faults"][0]["row"], row, "{}", verified.output.report());
-        assert_eq!(verified.json["faults"][0]["file"], "audit.jsonl");
-    };
-    let changed = lines[4]
-        .replace("/api/cargo", "/api/kargo")
-        .replace("\"status\":200", "\"status\":404");
-    assert_ne!(changed, lines[4]);
-    check(
-        &[&lines[..4], &[&changed], &lines[5..]].concat(),
-        &["line 5 was changed"],
-        5,
-    );
-    check(&[&lines[..4], &lines[5..]].concat(), &["line 5 is missing"], 5);
-    let swapped = [&lines[..4], &[lines[5], lines[4]], &lines[6..]].concat();
-    check(&swapped, &["line 5 is in the wrong place"], 6);
-    check(
-        &[&lines[..5], &[lines[2]], &lines[5..]].concat(),
-        &["line 3 is there twice"],
-        6,
-    );
-    fs::write(fixture.folder().join("audit.jsonl"), &text).unwrap();
-    fixture.assert_whole();
-}
-
-#[test]
-fn a_line_removed_from_the_end_is_found_while_the_daemon_runs() {
-    let fixture = Fixture::start("audit = \"all\"\n");
-    (0..3).for_each(|_| assert_eq!(fixture.get(), 200));
-    let lines = fixture.lines(&[], 5).len();
-    let text = fixture.text();
-    let shorter: Vec<&str> = text.lines().take(lines - 1).collect();
-    fs::write(fixture.folder().join("audit.jsonl"), shorter.join("\n") + "\n").unwrap();
-    let verified = fixture.verify().exits(1);
-    assert_eq!(messages(&verified), [format!("line {lines} is missing")]);
-}
-
-#[test]
-fn a_kill_at_any_moment_leaves_a_chain_that_verifies() {
-    let mut fixture = Fixture::start_with(Daemon::builder().store("vault").config("audit = \"all\"\n"));
-    let mut random = SeededRandom::from_environment();
-    let counts = ClientCounts {
-        fresh: 0,
-        kept: 4,
-        streams: 4,
-    };
-    let (mut lines, mut incomplete) = (0, 0);
-    for _ in 0..12 {
-        let (url, bundle) = (fixture.index(), fixture.daemon.bundle());
-        let listen = fixture.daemon.proxy().replace("http://", "");
-        let load = LoadGenerator::start(counts, &listen, &bundle, &url);
-        std::thread::sleep(random.within(Duration::from_millis(300)));
-        fixture.daemon.kill();
-        load.stop();
-        let before = fixture.assert_whole();
-        let number = before["lines"].as_u64().unwrap();
-        assert!(number >= lines, "lines are lost: {before}");
-        incomplete += u64::from(before["incomplete-bytes"] != 0);
-        fixture.restart_after_kill();
-        lines = fixture.assert_whole()["lines"].as_u64().unwrap();
-        assert!(lines >= number);
-    }
-    println!("{lines} lines, {incomplete} times an incomplete last line");
-    assert!(lines > 100, "the kills came before any load");
-}
-
-#[test]
-fn an_incomplete_last_line_is_no_tampering_and_is_repaired() {
-    let mut fixture = Fixture::start("");
-    assert_eq!(fixture.get(), 200);
-    fixture.lines(&["--op", "read"], 1);
-    fixture.daemon.kill();
-    let text = fixture.text();
-    fs::write(fixture.folder().join("audit.jsonl"), &text[..text.len() - 10]).unwrap();
-    assert!(fixture.assert_whole()["incomplete-bytes"].as_u64().unwrap() > 10);
-    fixture.restart_after_kill();
-    let verified = fixture.assert_whole();
-    assert_eq!(verified["incomplete-bytes"], 0);
-    assert!(fixture.text().contains("\"note\":{\"kind\":\"repaired\""));
-    assert!(
-        fixture
-            .daemon
-            .log()
-            .contains("removed an incomplete line from the audit record")
-    );
-}
-
-#[test]
 fn a_full_disk_stops_no_request_and_shows_in_status_until_there_is_space() {
     let fixture = Fixture::start_with(Daemon::builder().config("audit = \"all\"\n").ignore_file_size_signal());
     assert_eq!(fixture.get(), 200);
@@ -349,42 +247,6 @@ fn a_folder_that_others_may_enter_stops_the_start_with_the_command_that_helps() 
     Daemon::builder().run(&home).fails().says("chmod 600");
     fs::set_permissions(fixture.folder().join("audit.jsonl"), Permissions::from_mode(0o600)).unwrap();
     fixture.restart_after_kill();
-    fixture.assert_whole();
-}
-
-#[test]
-fn the_record_is_rotated_and_kept_within_its_size() {
-    let fixture = Fixture::start("audit = \"all\"\naudit-max-size = \"256KiB\"\n");
-    for _ in 0..3 {
-        burst::send(&fixture.daemon, &fixture.index(), 700, 4);
-    }
-    let verified = poll::wait_for("the deletion of old lines", || {
-        let verified = fixture.assert_whole();
-        (verified["last"]["line"].as_u64() > verified["lines"].as_u64()).then_some(verified)
-    });
-    assert!(verified["files"].as_u64().unwrap() > 3, "{verified}");
-    let sizes = fs::read_dir(fixture.folder())
-        .unwrap()
-        .map(|entry| entry.unwrap().metadata().unwrap().len());
-    assert!(sizes.sum::<u64>() <= 400 << 10);
-    assert!(fixture.daemon.log().contains("deleted old lines of the audit record"));
-}
-
-#[test]
-fn a_daemon_that_drains_and_the_next_one_write_one_chain() {
-    let mut fixture = Fixture::start_with(
-        Daemon::builder()
-            .store("vault")
-            .socket_activated()
-            .config("audit = \"all\"\n"),
-    );
-    for _ in 0..3 {
-        assert_eq!(fixture.get(), 200);
-        fixture.daemon.replace();
-        assert_eq!(fixture.get(), 200);
-    }
-    fixture.daemon.wait_for_replaced();
-    fixture.lines(&["--op", "read"], 6);
     fixture.assert_whole();
 }
 

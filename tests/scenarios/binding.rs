@@ -252,7 +252,9 @@ fn a_token_of_an_older_release_in_a_locked_vault_waits_for_the_person() {
     let changes = case.changes();
     assert_eq!(changes[0], "nothing records what its token was given for", "{changes}");
     assert!(changes.to_string().contains("/edited/"), "{changes}");
-    assert_eq!(case.received("/edited/"), None);
+    let refused = Curl::new().behind(&case.daemon).get(&case.elsewhere.url("/edited/"));
+    assert!(refused.body().contains("regauthctl confirm corp"), "{}", refused.body());
+    assert_eq!(case.elsewhere.requests().len(), 0);
     case.confirm(TOKEN).succeeds();
     assert_eq!((case.sent("/corp/"), case.changes()), (bearer(), json!([])));
 }

@@ -1,11 +1,14 @@
 //! Client authentication: the daemon's own user and holders of grants may connect, nobody else.
 
+mod limits;
+mod private_addresses;
+
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -14,18 +17,16 @@ use regauth_tests::cargo::Cargo;
 use regauth_tests::certificates::{Authority, concatenate};
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
-use regauth_tests::exec;
 use regauth_tests::git::Git;
 use regauth_tests::git_server::GitServer;
 use regauth_tests::leak_scan::LeakScan;
 use regauth_tests::mock_server::MockServer;
-use regauth_tests::network::{DnsServer, NetworkNamespace};
+use regauth_tests::network::NetworkNamespace;
 use regauth_tests::nginx::Nginx;
-use regauth_tests::poll;
 use regauth_tests::privilege::require_root;
-use regauth_tests::programs;
 use regauth_tests::proxy_client::{ProxyClient, block_on, read_available};
 use regauth_tests::registry::{Registry, USERNAME};
+use regauth_tests::{exec, poll, programs};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 
@@ -363,98 +364,6 @@ fn a_wrong_or_doubled_grant_is_refused_even_from_the_owner() {
 }
 
 #[test]
-fn a_grant_does_not_lead_to_private_addresses() {
-    let daemon = Daemon::start();
-    let (_, proxy) = create_grant(&daemon, &[]);
-    let target = MockServer::builder(&Authority::new("Elsewhere"), "127.0.0.1")
-        .plain()
-        .start();
-    let port = target.authority().rsplit(':').next().unwrap().to_owned();
-    let curl = Curl::new().proxy(&proxy).with(&["--proxytunnel", "--max-time", "10"]);
-    for host in [
-        "127.0.0.1",
-        "127.1",
-        "0x7f000001",
-        "2130706433",
-        "localhost",
-        "[::1]",
-        "[::ffff:127.0.0.1]",
-        "0.0.0.0",
-        "[::]",
-        "[64:ff9b::7f00:1]",
-        "169.254.169.254",
-        "10.0.0.1",
-        "192.168.0.1",
-        "100.100.100.200",
-        "[fd00:ec2::254]",
-        "[fe80::1]",
-    ] {
-        let plain = Curl::new().proxy(&proxy).get(&format!("http://{host}:{port}/"));
-        assert_eq!(
-            (plain.status, plain.header("regauth-error")),
-            (403, Some("grant-denied")),
-            "{host}"
-        );
-        curl.fetch(&format!("http://{host}:{port}/")).output.fails().says("403");
-    }
-    let own = format!("http://{}/", daemon.proxy().trim_start_matches("http://"));
-    curl.fetch(&own).output.fails().says("400");
-    assert!(target.requests().is_empty());
-    let open = Curl::new().proxy(&daemon.proxy()).get(&target.url("/"));
-    assert_eq!(open.status, 200, "the owner may connect to loopback");
-}
-
-/// DNS rebinding: a name may resolve to another address between check and connection.
-#[test]
-fn a_name_is_resolved_once_and_does_not_lead_to_private_addresses() {
-    if !require_root("a network namespace") {
-        return;
-    }
-    let network = NetworkNamespace::start(&[]);
-    let (public, here) = (Ipv4Addr::new(93, 184, 216, 34), Ipv4Addr::LOCALHOST);
-    let names = DnsServer::start(&network, move |name, number| match name {
-        "here.example" => vec![here],
-        "both.example" => vec![public, here],
-        _ if number % 2 == 0 => vec![public],
-        _ => vec![here],
-    });
-    let daemon = Daemon::builder().wrapped_in(&network.enter_command()).start();
-    let target = MockServer::builder(&Authority::new("Elsewhere"), "localhost").plain();
-    let target = network.enter(|| target.start());
-    let port = target.authority().rsplit(':').next().unwrap().to_owned();
-    let (_, proxy) = create_grant(&daemon, &[]);
-    let status = |proxy: &str, host: &str, more: &[&str]| {
-        let curl = Curl::new().proxy(proxy).with(more);
-        let url = format!("http://{host}:{port}/");
-        network.enter(|| curl.fetch(&url).output.stdout)
-    };
-    // The owner may connect to loopback, a grant may not.
-    assert!(status(&daemon.proxy(), "here.example", &[]).starts_with("200"));
-    assert!(status(&proxy, "here.example", &[]).starts_with("403"));
-    assert!(status(&proxy, "both.example", &[]).starts_with("403"));
-    let before = names.queries();
-    for number in 1..=8 {
-        // curl prints the status of a refused CONNECT too.
-        let more: &[&str] = if number % 4 < 2 {
-            &[]
-        } else {
-            &["--proxytunnel", "--write-out", "%{http_connect}"]
-        };
-        let code = status(&proxy, "flip.example", more);
-        assert!(
-            ["403", "502"].iter().any(|expected| code.starts_with(expected)),
-            "{code}"
-        );
-        assert_eq!(
-            names.queries() - before,
-            number,
-            "the name is resolved once per request"
-        );
-    }
-    assert_eq!(target.requests().len(), 1, "only the owner's request arrived");
-}
-
-#[test]
 fn listening_beyond_loopback_requires_grants_for_all_clients() {
     let home = TempDir::new().unwrap();
     for refused in [
@@ -508,58 +417,6 @@ fn listening_beyond_loopback_requires_grants_for_all_clients() {
     let status = daemon.ctl(&["status"]).succeeds().json;
     assert_eq!(status["clients"], "grants");
     assert!(status["problems"].is_null(), "{status}");
-}
-
-#[test]
-fn a_client_that_guesses_grants_is_slowed_down() {
-    let daemon = Daemon::builder().config("clients = \"grants\"\n").start();
-    let address = daemon.proxy().trim_start_matches("http://").to_owned();
-    let guess = |number: usize| {
-        let login = STANDARD.encode(format!("regauth:guess-{number}"));
-        let mut stream = TcpStream::connect(&address).unwrap();
-        let head = format!("CONNECT localhost:1 HTTP/1.1\r\nProxy-Authorization: Basic {login}\r\n\r\n");
-        stream.write_all(head.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 407 "), "{answer}");
-    };
-    (0..64).for_each(guess);
-    let begin = Instant::now();
-    guess(64);
-    assert!(begin.elapsed() >= Duration::from_secs(1));
-}
-
-#[test]
-fn a_plain_connection_without_a_grant_ends_with_its_first_answer() {
-    let daemon = Daemon::builder().config("clients = \"grants\"\n").start();
-    let address = daemon.proxy().trim_start_matches("http://").to_owned();
-    for method in ["GET", "TRACE"] {
-        let mut stream = TcpStream::connect(&address).unwrap();
-        let head = format!("{method} http://localhost:1/ HTTP/1.1\r\nHost: localhost:1\r\n\r\n");
-        stream.write_all(head.repeat(3).as_bytes()).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        let mut answers = String::new();
-        stream.read_to_string(&mut answers).unwrap();
-        assert!(answers.starts_with("HTTP/1.1 407 "), "{method}: {answers}");
-        assert!(answers.contains("connection: close\r\n"), "{method}: {answers}");
-        assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{method}: {answers}");
-    }
-}
-
-/// curl asks for the proxy's schemes first, and shows its grant on a second connection.
-#[test]
-fn a_client_that_waits_for_the_challenge_gets_through_over_plain_http() {
-    let daemon = Daemon::builder().config("clients = \"grants\"\n").start();
-    let (_, proxy) = create_grant(&daemon, &[]);
-    let curl = Curl::new().proxy(&proxy).with(&["--proxy-anyauth"]);
-    for arguments in [&[][..], &["--data", "body"]] {
-        let answer = curl.clone().with(arguments).get("http://localhost:1/");
-        assert_eq!(
-            (answer.status, answer.header("regauth-error")),
-            (403, Some("grant-denied")),
-            "authenticated, but a grant does not lead to loopback"
-        );
-    }
 }
 
 /// Asserts that plain connections of a grant's bearer take no places of those who have shown nothing yet.

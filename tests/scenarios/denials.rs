@@ -326,7 +326,7 @@ fn a_token_that_gets_403_everywhere_is_shown_as_rejected_and_sent_no_more_if_403
 }
 
 #[test]
-fn a_registry_that_rejects_tokens_with_400_alone_is_believed_and_its_401s_are_about_pages() {
+fn a_registry_that_rejects_tokens_with_400_is_believed_and_its_401s_are_about_pages() {
     let authority = Authority::new("Corp Root");
     let token = format!("\"Bearer {TOKEN}\"");
     let reject = format!(
@@ -334,11 +334,13 @@ fn a_registry_that_rejects_tokens_with_400_alone_is_believed_and_its_401s_are_ab
     );
     let nginx = Nginx::builder(&authority.issue(&["localhost"]))
         .location("/quarantined/", "return 401;")
+        // Its front page is missing, which is no answer to the token although 404 is listed.
+        .location("= /", &format!("{reject} return 404;"))
         .location("/", &format!("{reject} return 200 ok;"))
         .start();
     let daemon = Daemon::start();
     let scope = nginx.url("/");
-    let location = ["--scope", &scope, "--kind", "generic", "--rejected-by", "400"];
+    let location = ["--scope", &scope, "--kind", "generic", "--rejected-by", "400,404"];
     let add = |token| daemon.try_add("corp", &location, &Scheme::bearer(), &authority.file(), token);
     let refused = add("t0ken-that-has-ended").exits(4);
     assert!(

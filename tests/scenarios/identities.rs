@@ -255,10 +255,8 @@ fn a_job_of_each_ci_system_gets_a_token_for_its_identity() {
         .add(&daemon, &source, &[])
         .exits(i32::from(exit_code::FAILED))
         .json;
-    assert!(
-        refused["err"]["hint"].to_string().contains("at least one context"),
-        "{refused}"
-    );
+    let message = refused["err"]["message"].as_str().unwrap();
+    assert!(message.contains("at least one context"), "{message}");
 }
 
 #[test]

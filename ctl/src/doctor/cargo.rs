@@ -1,15 +1,20 @@
 //! Checks of cargo's effective settings: cargo's merged configuration, and the variables that override it.
 
+mod merged_config;
+mod provider;
+mod token;
+
 use std::path::Path;
 
 use regauth_shared::response::RegistryView;
 use serde_json::Value;
 
+use self::merged_config::{MergedConfig, string_at};
+use self::provider::check_providers;
+use self::token::check_token;
 use super::context::{DoctorContext, first_variable, output_of, removal, variable};
 use super::finding::{BYPASSES_PROXY, DISTRUSTS_REGAUTHD, Finding};
-use crate::program::{PROVIDER, on_path};
 use crate::setup::Tool;
-use crate::user_folders::cargo_home;
 
 /// Checks cargo, if it is installed and a cargo registry exists.
 pub(super) fn check(context: &DoctorContext) -> Vec<Finding> {
@@ -29,44 +34,6 @@ pub(super) fn check(context: &DoctorContext) -> Vec<Finding> {
     }
     findings.extend(check_providers(context, &config));
     findings
-}
-
-/// Cargo's merged configuration, and the file that each value is from.
-struct MergedConfig {
-    values: Value,
-    /// Lines `KEY = VALUE # FILE`.
-    origins: String,
-}
-
-impl MergedConfig {
-    /// Asks cargo. The command is unstable but has not changed for years; without an answer, the checks see only
-    /// variables.
-    fn read() -> Self {
-        let values = Self::get(&["--format", "json"]).and_then(|json| serde_json::from_str(&json).ok());
-        Self {
-            values: values.unwrap_or(Value::Null),
-            origins: Self::get(&["--show-origin"]).unwrap_or_default(),
-        }
-    }
-
-    fn get(arguments: &[&str]) -> Option<String> {
-        let mut cargo = std::process::Command::new(on_path("cargo")?);
-        cargo.env("RUSTC_BOOTSTRAP", "1");
-        cargo.args(["-Zunstable-options", "config", "get"]).args(arguments);
-        String::from_utf8(cargo.output().ok()?.stdout).ok()
-    }
-
-    fn pointer(&self, pointer: &str) -> Option<&Value> {
-        self.values.pointer(pointer)
-    }
-
-    /// The file that has a key, such as `http.proxy`.
-    fn file_of(&self, key: &str) -> Option<&Path> {
-        let value_of = |line: &'_ str| line.strip_prefix(key).is_some_and(|rest| rest.starts_with(" = "));
-        let line = self.origins.lines().find(|line| value_of(line))?;
-        let (_, origin) = line.rsplit_once(" # ")?;
-        Some(Path::new(origin)).filter(|file| file.is_absolute())
-    }
 }
 
 fn check_version(version: &str) -> Option<Finding> {
@@ -241,176 +208,10 @@ fn check_second_name(config: &MergedConfig, view: &RegistryView, index: &str) ->
     ))
 }
 
-/// One finding for all registries that lack the provider in the same way.
-fn check_providers(context: &DoctorContext, config: &MergedConfig) -> Vec<Finding> {
-    let mut found: Vec<(ProviderFault, Vec<String>)> = Vec::new();
-    for (view, _) in context.info.cargo_indexes() {
-        let Some((fault, name)) = check_provider(config, view) else {
-            continue;
-        };
-        match found.iter_mut().find(|(known, _)| *known == fault) {
-            Some((_, names)) => names.push(name),
-            None => found.push((fault, vec![name])),
-        }
-    }
-    let findings = found.into_iter().map(|(fault, names)| fault.finding(context, &names));
-    findings.collect()
-}
-
-/// Reason why cargo cannot ask our credential provider.
-#[derive(Debug, PartialEq, Eq)]
-struct ProviderFault {
-    /// The program that does not exist; `None` if cargo asks only others.
-    missing_program: Option<String>,
-    /// The variable or key that sets the provider.
-    source: Option<String>,
-    file: Option<std::path::PathBuf>,
-}
-
-impl ProviderFault {
-    fn finding(self, context: &DoctorContext, names: &[String]) -> Finding {
-        let consequence =
-            "cargo fails before any request if it publishes, yanks, or remembers `auth-required` of the index";
-        let remedy = match &self.source {
-            Some(variable) if variable.starts_with("CARGO_") => format!("unset {variable}"),
-            Some(key) => context.remedy(Tool::Cargo, key, self.file.as_deref()),
-            None => SETUP.to_owned(),
-        };
-        match self.missing_program {
-            Some(program) => {
-                let message = format!("cargo's credential provider {program} does not exist");
-                Finding::new("cargo-provider-missing", message, consequence, remedy)
-            }
-            None => {
-                let message = format!("cargo does not ask {PROVIDER} for the token of {}", names.join(", "));
-                Finding::new("cargo-no-provider", message, consequence, remedy)
-            }
-        }
-    }
-}
-
-/// A registry's own provider overrides the list for all registries. Returns the fault and the registry's name.
-fn check_provider(config: &MergedConfig, view: &RegistryView) -> Option<(ProviderFault, String)> {
-    let name = &view.name;
-    let by_variable = |name: String| Some((variable(&name)?, name));
-    let own = by_variable(registry_variable(view, "CREDENTIAL_PROVIDER")).or_else(|| {
-        let words = words_at(config, &format!("/registries/{name}/credential-provider"))?;
-        Some((words, format!("registries.{name}.credential-provider")))
-    });
-    let global = || {
-        by_variable("CARGO_REGISTRY_GLOBAL_CREDENTIAL_PROVIDERS".to_owned()).or_else(|| {
-            let words = words_at(config, "/registry/global-credential-providers")?;
-            Some((words, "registry.global-credential-providers".to_owned()))
-        })
-    };
-    let (providers, source) = match own.or_else(global) {
-        Some((providers, source)) => (providers, Some(source)),
-        None => (String::new(), None),
-    };
-    let alias = strings(config.pointer("/credential-alias/regauth"));
-    let is_ours = |word: &&str| Path::new(word).file_name().is_some_and(|name| name == PROVIDER);
-    let mut words = providers.split_whitespace().chain(alias.iter().map(String::as_str));
-    let fault = |missing_program| ProviderFault {
-        missing_program,
-        file: source
-            .as_deref()
-            .and_then(|key| config.file_of(key))
-            .map(Path::to_owned),
-        source: source.clone(),
-    };
-    let Some(program) = words.find(is_ours) else {
-        let suffix = if is_auth_required_cached(view) {
-            " (it remembers that the index says auth-required)"
-        } else {
-            ""
-        };
-        return Some((fault(None), format!("{name}{suffix}")));
-    };
-    let exists = Path::new(program).is_absolute() && Path::new(program).exists() || on_path(program).is_some();
-    (!exists).then(|| (fault(Some(program.to_owned())), name.to_string()))
-}
-
-/// True if cargo's cached index says `auth-required`: cargo then fails without a request.
-fn is_auth_required_cached(view: &RegistryView) -> bool {
-    let scope = view.scopes.first().and_then(|scope| url::Url::parse(scope).ok());
-    let host = scope.as_ref().and_then(|scope| scope.host_str());
-    let (Ok(home), Some(host)) = (cargo_home(), host) else {
-        return false;
-    };
-    let Ok(folders) = std::fs::read_dir(home.join("registry/index")) else {
-        return false;
-    };
-    let of_host = folders
-        .filter_map(Result::ok)
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with(host));
-    let mut configs = of_host.filter_map(|entry| std::fs::read_to_string(entry.path().join("config.json")).ok());
-    configs.any(|config| config.contains("auth-required"))
-}
-
-/// Notes a token that cargo has itself.
-fn check_token(config: &MergedConfig, view: &RegistryView) -> Option<Finding> {
-    let token_variable = registry_variable(view, "TOKEN");
-    let (place, remedy) = if variable(&token_variable).is_some() {
-        (
-            format!("the variable {token_variable}"),
-            format!("unset {token_variable}"),
-        )
-    } else {
-        let (key, file) = own_token_file(config, view)?;
-        (file.clone(), removal(&key, &file))
-    };
-    let finding = Finding::new(
-        "cargo-holds-token",
-        format!("cargo has its own token for {}, in {place}", view.name),
-        "cargo does not need it any more, and every build script can read it",
-        format!("{remedy}; then replace the token at the registry"),
-    );
-    Some(finding.into_note())
-}
-
-/// Key and file of a token that cargo has: in its configuration, a project's too, or in its credentials.
-fn own_token_file(config: &MergedConfig, view: &RegistryView) -> Option<(String, String)> {
-    let key = format!("registries.{}.token", view.name);
-    if let Some(file) = config.file_of(&key) {
-        return Some((key, file.display().to_string()));
-    }
-    let home = cargo_home().ok()?;
-    // Cargo still reads the old file names `credentials` and `config`.
-    let names = ["credentials.toml", "credentials", "config.toml", "config"];
-    let mut files = names.iter().map(|file| home.join(file));
-    let file = files.find(|file| has_token(file, view.name.as_str()))?;
-    Some((key, file.display().to_string()))
-}
-
-fn has_token(file: &Path, name: &str) -> bool {
-    let text = std::fs::read_to_string(file).unwrap_or_default();
-    let document: toml_edit::DocumentMut = text.parse().unwrap_or_default();
-    let registry = document.get("registries").and_then(|registries| registries.get(name));
-    registry.is_some_and(|registry| registry.get("token").is_some())
-}
-
 /// Name of cargo's variable for a key of this registry.
 fn registry_variable(view: &RegistryView, key: &str) -> String {
     let name = view.name.as_str().to_ascii_uppercase().replace('-', "_");
     format!("CARGO_REGISTRIES_{name}_{key}")
-}
-
-fn string_at(config: &MergedConfig, pointer: &str) -> Option<String> {
-    config.pointer(pointer)?.as_str().map(str::to_owned)
-}
-
-/// A command or list of providers, which cargo accepts as a string or an array.
-fn words_at(config: &MergedConfig, pointer: &str) -> Option<String> {
-    match config.pointer(pointer)? {
-        Value::String(text) => Some(text.clone()),
-        array @ Value::Array(_) => Some(strings(Some(array)).join(" ")),
-        _ => None,
-    }
-}
-
-fn strings(array: Option<&Value>) -> Vec<String> {
-    let items = array.and_then(Value::as_array).into_iter().flatten();
-    items.filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
 const SETUP: &str = "regauthctl setup cargo";

@@ -229,8 +229,9 @@ impl Prober<'_> {
             Err(_) => return ProbeResult::unclear_about(detail, with_token, &registry.rejected_by),
         };
         if without_token == StatusCode::UNAUTHORIZED {
-            // A 403 for a folder without a list is no answer to the token, and any other listed status is.
-            if with_token != StatusCode::FORBIDDEN && registry.rejected_by.contains(with_token) {
+            // 403 and 404 may be about a folder without a list. Another listed status is about the token.
+            let may_be_about_page = matches!(with_token, StatusCode::FORBIDDEN | StatusCode::NOT_FOUND);
+            if !may_be_about_page && registry.rejected_by.contains(with_token) {
                 return ProbeResult::new(VerdictResult::Rejected, detail);
             }
             let detail = format!("GET {url} answered 401 without the token and {with} with it");

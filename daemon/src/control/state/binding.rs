@@ -4,8 +4,10 @@
 //! none; it is bound once, to the configuration of the first start, or a person confirms it. Tokens that regauth does not
 //! store have no binding. [`crate::policy::binding`] compares.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::iter;
+mod comparison;
+mod older_release;
+
+use std::collections::BTreeMap;
 
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Secret};
 
@@ -15,11 +17,13 @@ use crate::control::controller::Controller;
 use crate::control::state::apply::Applied;
 use crate::control::state::{State, StateGuard};
 use crate::credential::CredentialState;
-use crate::credential::store::{Item, StoreError, StoreKind};
-use crate::policy::binding::{Binding, TokenUse, Wider};
+use crate::credential::store::{Item, StoreError};
+use crate::policy::binding::{Binding, Wider};
 use crate::proxy::routes::Unconfirmed;
-use crate::proxy::upstream::root_digests;
-use crate::registry::{Registry, Source};
+
+pub(in crate::control) use comparison::owner_in_service;
+pub(crate) use comparison::token_use;
+use comparison::{Comparison, binding_of, compare, restrict};
 
 /// Configuration as far as it may be served.
 #[derive(Debug)]
@@ -143,42 +147,6 @@ impl Controller {
         }
     }
 
-    /// Notes what the tokens of an older release are for: all that the configuration of the start says. Their store may
-    /// open later, after a change of the configuration.
-    pub(in crate::control) fn note_tokens_of_older_release(state: &mut State, config: &Config) {
-        let unbound = state.journal.unbound.iter();
-        let bindings = unbound.filter_map(|name| Some((name.clone(), binding_of(config, name)?)));
-        state.of_older_release = bindings.collect();
-    }
-
-    /// Leaves the tokens of an older release in a vault that is still locked after the start to `confirm`. Nobody but the
-    /// person can read it, but a program of the user may have changed the configuration and the journal. A keychain opens
-    /// later, too, and protects from no such program.
-    pub(in crate::control) fn forget_tokens_of_older_release(&self, state: &mut State) {
-        if self.store().kind == StoreKind::Vault {
-            state.of_older_release.clear();
-        }
-    }
-
-    /// Binds a token without a record if an older release has stored it.
-    async fn bind_token_of_older_release(&self, state: &mut StateGuard<'_>, name: &RegistryName) -> StoredToken {
-        let noted = state.of_older_release.get(name).cloned();
-        let Some(binding) = noted.filter(|_| state.journal.unbound.contains(name)) else {
-            return StoredToken::Unrecorded;
-        };
-        let written = self.record_binding(state, name, binding.clone()).await;
-        state.bindings.insert(name.clone(), binding);
-        match written {
-            Ok(()) => tracing::info!(
-                registry = %name,
-                "bound the token of an older release to what the configuration said at the start; `regauthctl show {name}` shows it"
-            ),
-            // The next start tries again.
-            Err(error) => tracing::warn!(registry = %name, error = error.message, "could not record a binding"),
-        }
-        StoredToken::NewlyBound
-    }
-
     /// Writes a token's binding to the store, and uses it from the next routes on.
     ///
     /// # Errors
@@ -280,125 +248,4 @@ impl Controller {
             tracing::warn!(registry = %owner, error = error.message, "could not record that a token has one use less");
         }
     }
-
-    /// Records of older releases that bind nothing: the configuration has no such token. The caller writes the journal.
-    pub(in crate::control) fn forget_unbound(state: &mut State) -> bool {
-        let before = state.journal.unbound.len();
-        let registries = &state.registries;
-        let is_stored = |name: &RegistryName| {
-            registries
-                .get(name)
-                .is_some_and(|route| route.registry.source.is_stored())
-        };
-        state.journal.unbound.retain(is_stored);
-        state.journal.unbound.len() != before
-    }
 }
-
-/// Binding of a token to all that a configuration says; `None` if the registry is not in it.
-fn binding_of(config: &Config, owner: &RegistryName) -> Option<Binding> {
-    let source = source_record(&config.registries.get(owner)?.source);
-    let users = config.registries.iter().filter(|(name, _)| config.owner(name) == owner);
-    Some(Binding {
-        source,
-        uses: users
-            .map(|(name, registry)| (name.clone(), token_use(registry)))
-            .collect(),
-    })
-}
-
-/// Use of a token by a registry, as configured. The index is asked with the token, also outside of every scope. A
-/// registry whose roots are bound trusts those alone; of another one, the `ca-file` is read.
-pub(crate) fn token_use(registry: &Registry) -> TokenUse {
-    let mut scopes = registry.scopes.clone();
-    let index = registry.index.as_ref().and_then(|index| index.scope().ok());
-    let is_outside = |index: &_| !registry.scopes.iter().any(|scope| scope.covers(index));
-    scopes.extend(index.filter(is_outside));
-    TokenUse {
-        scopes,
-        scheme: registry.scheme.clone(),
-        roots: match (&registry.bound_roots, &registry.ca_file) {
-            (Some(bound), _) => bound.clone(),
-            (None, Some(file)) => root_digests(file),
-            (None, None) => BTreeSet::new(),
-        },
-        token_service: registry.token_service.as_ref().map(ToString::to_string),
-        writes: registry.writes,
-    }
-}
-
-/// Use of a token by a registry, as configured, beside the binding of the token.
-struct Comparison {
-    /// The use as configured.
-    compared: TokenUse,
-    /// Uses that it adds to the binding.
-    changes: Vec<Wider>,
-    /// The part of it that is served, if any is.
-    served: Option<TokenUse>,
-}
-
-/// Compares a registry's configuration with the binding of its token; `None` if no binding applies: the token is not stored,
-/// or there is none.
-fn compare(
-    state: &State,
-    config: &Config,
-    tokens: &BTreeMap<RegistryName, StoredToken>,
-    name: &RegistryName,
-) -> Option<Comparison> {
-    let owner = config.owner(name);
-    let token = tokens.get(owner)?;
-    if matches!(token, StoredToken::Absent | StoredToken::Unread(_)) {
-        return None;
-    }
-    let compared = token_use(config.registries.get(name)?);
-    let source = &config.registries.get(owner)?.source;
-    let reason = match (token, state.bindings.get(owner)) {
-        (StoredToken::Unrecorded, _) | (_, None) => Wider::Unrecorded,
-        (_, Some(binding)) if binding.source != source_record(source) => Wider::Source(source.to_string()),
-        (_, Some(binding)) => {
-            return Some(Comparison {
-                changes: binding.wider(name, &compared),
-                served: binding.served(name, &compared),
-                compared,
-            });
-        }
-    };
-    Some(Comparison {
-        changes: iter::once(reason).chain(compared.everything()).collect(),
-        served: None,
-        compared,
-    })
-}
-
-/// Leaves what the token was given for. An index outside of it is not asked.
-fn restrict(registry: &mut Registry, given: TokenUse) {
-    let is_configured = |scope: &_| registry.scopes.iter().any(|wide| wide.covers(scope));
-    let scopes = given
-        .scopes
-        .iter()
-        .filter(|scope| is_configured(scope))
-        .cloned()
-        .collect();
-    let asked = registry.index.as_ref().and_then(|index| index.scope().ok());
-    if !asked.is_some_and(|asked| given.scopes.iter().any(|scope| scope.covers(&asked))) {
-        registry.index = None;
-    }
-    registry.scopes = scopes;
-    registry.scheme = given.scheme;
-    registry.token_service = given.token_service.and_then(|service| service.parse().ok());
-    registry.writes = given.writes;
-    registry.bound_roots = Some(given.roots);
-}
-
-/// Registry that owns the credential of `name`, among those in service.
-pub(in crate::control) fn owner_in_service(state: &State, name: &RegistryName) -> RegistryName {
-    let mut owner = name;
-    // The configuration was checked, so no chain leads back to itself.
-    while let Some(Source::Of(next)) = state.registries.get(owner).map(|route| &route.registry.source) {
-        owner = next;
-    }
-    owner.clone()
-}
-
-#[cfg(test)]
-mod tests;
