@@ -65,6 +65,15 @@ impl Shell {
         }
     }
 
+    /// Command that sources the file now.
+    pub(crate) fn source_now(self, file: &Path) -> String {
+        let file = file.display().to_string();
+        match self {
+            Self::Fish => format!("`source {}`", quote_fish(&file)),
+            _ => format!("`. {}`", quote_sh(&file)),
+        }
+    }
+
     /// Script that sets the variables, and unsets those without a value.
     pub(crate) fn script(self, variables: &[Variable]) -> String {
         match self {
@@ -135,7 +144,7 @@ pub(crate) fn quote_sh(text: &str) -> String {
 }
 
 /// Quotes for fish, which has two escapes within single quotes.
-fn quote_fish(text: &str) -> String {
+pub(crate) fn quote_fish(text: &str) -> String {
     format!("'{}'", text.replace('\\', r"\\").replace('\'', r"\'"))
 }
 

@@ -215,8 +215,12 @@ pub(crate) fn from_stdin() -> Result<Zeroizing<String>, ErrorBody> {
     }
 }
 
-/// The errors do not repeat the variable's name: after `--token-env "$TOKEN"` the name is the token.
-fn from_environment(variable: &str) -> Result<Zeroizing<String>, ErrorBody> {
+/// Reads the variable that `--token-env` names. The errors do not repeat its name: after `--token-env "$TOKEN"` the name is the
+/// token.
+///
+/// # Errors
+/// The variable is not set, or is not text.
+pub(crate) fn from_environment(variable: &str) -> Result<Zeroizing<String>, ErrorBody> {
     let value = std::env::var_os(variable).ok_or_else(|| {
         error::usage("the environment variable that --token-env names is not set")
             .hint("give the variable's name, not its value, and export it: --token-env CORP_TOKEN")

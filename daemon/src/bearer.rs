@@ -6,6 +6,7 @@ use regauth_shared::RegistryName;
 
 use crate::grant::Grant;
 use crate::policy::Operation;
+use crate::registry::Registry;
 use crate::workload::{Identity, Workload};
 
 /// Permission that a client has shown. Cheap to clone.
@@ -19,18 +20,18 @@ pub(crate) enum Bearer {
 
 impl Bearer {
     /// True if it covers this operation on this registry now.
-    pub(crate) fn covers(&self, registry: &RegistryName, operation: Operation) -> bool {
+    pub(crate) fn covers(&self, name: &RegistryName, registry: &Registry, operation: Operation) -> bool {
         match self {
-            Self::Grant(grant) => grant.covers(registry, operation),
-            Self::Workload(workload) => workload.covers(registry, operation),
+            Self::Grant(grant) => grant.covers(name, operation) && grant.fits(name, registry),
+            Self::Workload(workload) => workload.covers(name, operation),
         }
     }
 
     /// True if it covers any operation on this registry now.
-    pub(crate) fn covers_registry(&self, registry: &RegistryName) -> bool {
+    pub(crate) fn covers_registry(&self, name: &RegistryName, registry: &Registry) -> bool {
         match self {
-            Self::Grant(grant) => grant.covers_registry(registry),
-            Self::Workload(workload) => workload.covers_registry(registry),
+            Self::Grant(grant) => grant.covers_registry(name) && grant.fits(name, registry),
+            Self::Workload(workload) => workload.covers_registry(name),
         }
     }
 

@@ -5,7 +5,7 @@
 //! `proxy::downstream::authenticate` finds the grant of a client; the control side creates, lists and revokes
 //! grants.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::deadline::Deadline;
 use crate::policy::Operation;
+use crate::registry::Registry;
 use crate::schema::{OutdatedFile, SchemaVersion, StateError};
 
 /// Grant, shared by the connections of its bearers.
@@ -30,6 +31,8 @@ use crate::schema::{OutdatedFile, SchemaVersion, StateError};
 pub struct Grant {
     /// Terms, as the file keeps them.
     pub terms: Terms,
+    /// Digests of the registries that a signed grant names. The grant of a file ends with its registry instead.
+    bound: BTreeMap<RegistryName, String>,
     deadline: Deadline,
     last_used: AtomicI64,
     revoked: CancellationToken,
@@ -83,22 +86,33 @@ impl Grant {
         Ok((Self::from(terms), token))
     }
 
-    /// A grant whose token carries these terms. No file has it.
+    /// A grant whose token carries these terms, with the digests of its registries. No file has it.
     pub(crate) fn signed(
         id: String,
-        registries: Option<BTreeSet<RegistryName>>,
+        registries: Option<BTreeMap<RegistryName, String>>,
         write: bool,
         created: OffsetDateTime,
         expires: OffsetDateTime,
     ) -> Self {
-        Self::from(Terms {
+        let terms = Terms {
             id,
             hash: String::new(),
-            registries,
+            registries: registries
+                .as_ref()
+                .map(|registries| registries.keys().cloned().collect()),
             write,
             created,
             expires,
-        })
+        };
+        Self {
+            bound: registries.unwrap_or_default(),
+            ..Self::from(terms)
+        }
+    }
+
+    /// True unless the grant was made for another registry of this name.
+    pub(crate) fn fits(&self, name: &RegistryName, registry: &Registry) -> bool {
+        self.bound.get(name).is_none_or(|digest| *digest == registry.digest())
     }
 
     /// Notes that a client has presented the token.
@@ -167,6 +181,7 @@ impl From<Terms> for Grant {
             expiry_is_known: AtomicBool::new(deadline.has_passed()),
             deadline,
             terms,
+            bound: BTreeMap::new(),
             last_used: AtomicI64::new(0),
             revoked: CancellationToken::new(),
         }

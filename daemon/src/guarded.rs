@@ -15,6 +15,7 @@ use regauth_shared::{ErrorBody, ErrorKind};
 
 use crate::config::Config;
 use crate::registry::{Command, Registry, Source};
+use crate::workload::rule::KeyLocation;
 
 /// Users that a guarded daemon serves. Empty if the daemon is not guarded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,7 +67,27 @@ pub(crate) fn check_config(config: &Config) -> Result<(), ErrorBody> {
     if let Some(file) = &config.ca_file {
         check_file("ca-file", file)?;
     }
+    (gateway_files(config)).try_for_each(|(key, file)| check_file(key, file))?;
     config.registries.values().try_for_each(check_registry)
+}
+
+/// Files that decide which other clients the daemon serves, and as what it answers them.
+fn gateway_files(config: &Config) -> impl Iterator<Item = (&'static str, &Path)> {
+    let tls = config.listen_tls.iter();
+    let tls = tls.flat_map(|tls| [("cert", &tls.certificate), ("key", &tls.key)]);
+    let grants = config.signed_grants.iter();
+    let grants = grants.flat_map(|grants| [("key", &grants.key), ("revoked", &grants.revoked)]);
+    let authorities = config.authorities.iter().map(|folder| ("authorities", folder));
+    let trust = config.trust.iter().flat_map(|rule| {
+        let keys = match &rule.keys {
+            KeyLocation::File(file) => Some(("jwks", file)),
+            KeyLocation::Url(_) => None,
+        };
+        keys.into_iter()
+            .chain(rule.ca_file.iter().map(|file| ("ca-file", file)))
+    });
+    let files = tls.chain(grants).chain(authorities).chain(trust);
+    files.map(|(key, file)| (key, file.as_path()))
 }
 
 /// Checks every file and every URL of a registry.
@@ -221,6 +242,39 @@ mod tests {
         let circle = own.path().join("circle");
         symlink(&circle, &circle).unwrap();
         assert!(changeable_part(&circle).is_some());
+    }
+
+    #[test]
+    fn the_files_of_a_gateway_are_checked_as_well() {
+        const SAFE: &str = r#"
+            clients = "gateway"
+            listen-tls = { address = "127.0.0.1:0", cert = "/etc/tls.crt", key = "/etc/tls.key" }
+            signed-grants = { key = "/etc/grants.key", revoked = "/etc/revoked" }
+            authorities = "/etc/authorities"
+            [[trust]]
+            issuer = "https://issuer.example"
+            audience = "regauth"
+            jwks = "/etc/keys.json"
+            ca-file = "/etc/root.pem"
+            match = { repository = "corp/*" }
+            registries = ["corp"]
+        "#;
+        let check = |text: &str| check_config(&Config::read(text).unwrap());
+        assert_eq!(check(SAFE), Ok(()));
+        for (name, key) in [
+            ("tls.crt", "cert"),
+            ("tls.key", "key"),
+            ("grants.key", "key"),
+            ("revoked", "revoked"),
+            ("authorities", "authorities"),
+            ("keys.json", "jwks"),
+            ("root.pem", "ca-file"),
+        ] {
+            let text = SAFE.replace(&format!("\"/etc/{name}\""), &format!("\"/tmp/{name}\""));
+            let error = check(&text).unwrap_err();
+            let named = format!("`{key}` is /tmp/{name}");
+            assert!(error.message.starts_with(&named), "{}", error.message);
+        }
     }
 
     #[test]

@@ -17,19 +17,21 @@ use regauth_shared::response::{SocketOrigin, Sockets};
 pub struct InheritedSockets {
     /// Listener of the proxy.
     pub proxy: Option<TcpListener>,
+    /// Listener of the proxy with TLS.
+    pub proxy_tls: Option<TcpListener>,
     /// Control socket.
     pub control: Option<UnixListener>,
 }
 
 impl InheritedSockets {
-    /// Takes the inherited sockets named `proxy` and `control`. With another name, the kind of socket decides. Call it
-    /// once, while the process has one thread, because it changes the environment.
+    /// Takes the inherited sockets named `proxy`, `proxy-tls` and `control`. With another name, the kind of socket decides
+    /// between the first and the last. Call it once, while the process has one thread, because it changes the environment.
     ///
     /// # Errors
     /// [`InheritedSocketsError`] for a socket that cannot be used.
     pub fn take() -> Result<Self, InheritedSocketsError> {
         let sockets = manager::take()?;
-        if let Some(listener) = &sockets.proxy {
+        for listener in sockets.proxy.iter().chain(&sockets.proxy_tls) {
             listener
                 .set_nonblocking(true)
                 .map_err(InheritedSocketsError::Unusable)?;
@@ -145,7 +147,7 @@ mod manager {
 
     use listenfd::ListenFd;
 
-    use super::{CONTROL, InheritedSockets, InheritedSocketsError, PROXY, set_once};
+    use super::{CONTROL, InheritedSockets, InheritedSocketsError, PROXY, PROXY_TLS, set_once};
 
     pub(super) fn take() -> Result<InheritedSockets, InheritedSocketsError> {
         let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
@@ -154,7 +156,7 @@ mod manager {
         let mut sockets = InheritedSockets::default();
         for index in 0..descriptors.len() {
             let name = names.next().unwrap_or_default();
-            if name != PROXY
+            if ![PROXY, PROXY_TLS].contains(&name)
                 && let Ok(Some(listener)) = descriptors.take_unix_listener(index)
             {
                 check(&listener)?;
@@ -163,7 +165,10 @@ mod manager {
                 && let Ok(Some(listener)) = descriptors.take_tcp_listener(index)
             {
                 check(&listener)?;
-                set_once(&mut sockets.proxy, PROXY, listener)?;
+                match name {
+                    PROXY_TLS => set_once(&mut sockets.proxy_tls, PROXY_TLS, listener)?,
+                    _ => set_once(&mut sockets.proxy, PROXY, listener)?,
+                }
             } else {
                 return Err(InheritedSocketsError::WrongKind(name.to_owned()));
             }
@@ -184,7 +189,7 @@ mod manager {
 
 #[cfg(target_os = "macos")]
 mod manager {
-    //! launchd's protocol: entries `Proxy` and `Control` of `Sockets` in the property list.
+    //! launchd's protocol: entries `Proxy`, `ProxyTls` and `Control` of `Sockets` in the property list.
 
     use std::net::TcpListener;
     use std::os::fd::OwnedFd;
@@ -193,12 +198,15 @@ mod manager {
     use rustix::io::{FdFlags, fcntl_setfd};
     use service_binding::{Binding, Error, Listener};
 
-    use super::{CONTROL, InheritedSockets, InheritedSocketsError, PROXY, set_once};
+    use super::{CONTROL, InheritedSockets, InheritedSocketsError, PROXY, PROXY_TLS, set_once};
 
     pub(super) fn take() -> Result<InheritedSockets, InheritedSocketsError> {
         let mut sockets = InheritedSockets::default();
         if let Some(descriptor) = descriptor("fd://Proxy", PROXY)? {
             set_once(&mut sockets.proxy, PROXY, TcpListener::from(descriptor))?;
+        }
+        if let Some(descriptor) = descriptor("fd://ProxyTls", PROXY_TLS)? {
+            set_once(&mut sockets.proxy_tls, PROXY_TLS, TcpListener::from(descriptor))?;
         }
         if let Some(descriptor) = descriptor("fd://Control", CONTROL)? {
             set_once(&mut sockets.control, CONTROL, UnixListener::from(descriptor))?;
@@ -228,7 +236,7 @@ pub enum InheritedSocketsError {
     /// Descriptor of another kind, or a name that does not match the kind.
     #[error(
         "the service manager passed a socket `{0}` that is neither a TCP listener for the proxy nor a Unix listener for \
-         control; name the first `proxy` and the second `control`"
+         control; name the first `proxy`, or `proxy-tls` for the one of `listen-tls`, and the second `control`"
     )]
     WrongKind(String),
     /// Two sockets for the same purpose.
@@ -270,6 +278,7 @@ pub enum InheritedSocketsError {
 }
 
 const PROXY: &str = "proxy";
+const PROXY_TLS: &str = "proxy-tls";
 const CONTROL: &str = "control";
 const ROOT: u32 = 0;
 const GROUP_WRITES: u32 = 0o020;

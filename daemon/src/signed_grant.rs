@@ -1,11 +1,12 @@
 //! Signed grants: grants that any daemon with the same key verifies, without shared state.
 //!
-//! A signed grant is a JSON Web Token of our own: Ed25519, the type `regauth-grant`, and the terms as claims. A list of ids
-//! in a file revokes them. Each daemon looks at the file twice a second.
+//! A signed grant is a JSON Web Token of our own: Ed25519, the type `regauth-grant`, and the terms as claims. It names each
+//! registry with a [digest](crate::registry::Registry::digest) of its scopes, so that it opens no later registry of that
+//! name. A list of ids in a file revokes grants. Each daemon looks at the file twice a second.
 
 mod revoked_list;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -50,8 +51,9 @@ struct Claims {
     jti: String,
     iat: i64,
     exp: i64,
+    /// Digest of each registry. `None`: every registry, also a later one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    registries: Option<BTreeSet<RegistryName>>,
+    registries: Option<BTreeMap<RegistryName, String>>,
     write: bool,
 }
 
@@ -79,13 +81,13 @@ impl SignedGrants {
         Ok(grants)
     }
 
-    /// Creates a grant and its token, which cannot be shown again.
+    /// Creates a grant for registries with these digests, and its token, which cannot be shown again.
     ///
     /// # Errors
     /// The system gives no random numbers.
     pub(crate) fn create(
         &self,
-        registries: Option<BTreeSet<RegistryName>>,
+        registries: Option<BTreeMap<RegistryName, String>>,
         write: bool,
         created: OffsetDateTime,
         expires: OffsetDateTime,

@@ -6,13 +6,17 @@ use std::path::Path;
 
 use regauth_tests::auth_gate::Scheme;
 use regauth_tests::cargo::{self, Cargo};
+use regauth_tests::curl::Curl;
 use regauth_tests::exec;
 use regauth_tests::gateway::Gateway;
 use regauth_tests::leak_scan::LeakScan;
 use regauth_tests::openid_provider::OpenidProvider;
-use regauth_tests::programs::tool;
+use regauth_tests::process::Process;
+use regauth_tests::programs::{binary, tool};
 use regauth_tests::registry::Registry;
+use regauth_tests::squid::free_port;
 use serde_json::Value;
+use tempfile::TempDir;
 
 const TOKEN: &str = "t0ken-of-the-company";
 
@@ -96,9 +100,14 @@ impl Job {
     }
 }
 
+/// First document of a file in packaging/ci.
 fn yaml(name: &str) -> Value {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/ci").join(name);
-    let read = "import json, sys, yaml; json.dump(yaml.load(open(sys.argv[1]), yaml.BaseLoader), sys.stdout)";
+    documents(&format!("ci/{name}")).swap_remove(0)
+}
+
+fn documents(name: &str) -> Vec<Value> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging").join(name);
+    let read = "import json, sys, yaml; json.dump(list(yaml.load_all(open(sys.argv[1]), yaml.BaseLoader)), sys.stdout)";
     let mut python = exec::command(tool("python/bin/python"), Path::new("/"));
     let output = exec::run(python.args(["-c", read]).arg(file)).succeeds().stdout;
     serde_json::from_str(&output).unwrap()
@@ -147,4 +156,86 @@ fn the_gitlab_example_builds_behind_a_gateway() {
     }
     let output = exec::run(bash.args(["-eo", "pipefail", "-c", &script.join("\n")])).succeeds();
     job.assert_built(&output);
+}
+
+/// The pod's volumes are folders below a temporary one, and the registry is one of this machine.
+#[test]
+fn the_sidecar_example_serves_the_build_beside_it() {
+    let registry = Registry::builder(Scheme::bearer(), TOKEN).start();
+    let [pod, config]: [Value; 2] = documents("helm/examples/sidecar.yaml").try_into().unwrap();
+    let (root, port) = (TempDir::new().unwrap(), free_port());
+    let volumes = ["/etc/regauth", "/run/regauth", "/var/lib/regauth", "/bundle"];
+    let here = |text: &str| {
+        let folder = root.path().display();
+        let moved = |text: String, path: &&str| text.replace(path, &format!("{folder}{path}"));
+        volumes.iter().fold(text.to_owned(), moved)
+    };
+    let config = here(config["data"]["config.toml"].as_str().unwrap());
+    let example = "scopes = [\"https://corp.example/maven/\"]";
+    assert!(config.contains(example), "{config}");
+    let own = format!(
+        "scopes = [\"{}\"]\nca-file = \"{}\"",
+        registry.scope(),
+        registry.ca().display()
+    );
+    let config = format!("listen = \"127.0.0.1:{port}\"\n{}", config.replace(example, &own));
+    let at = |path: &str| root.path().join(path);
+    for (file, text) in [
+        ("etc/regauth/config.toml", config.as_str()),
+        ("run/regauth/token/token", TOKEN),
+        ("var/lib/regauth/empty", ""),
+        ("bundle/empty", ""),
+    ] {
+        fs::create_dir_all(at(file).parent().unwrap()).unwrap();
+        fs::write(at(file), text).unwrap();
+    }
+    let spec = &pod["spec"];
+    let sidecar = &spec["initContainers"][0];
+    let words = |value: &Value| {
+        value
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|word| here(word.as_str().unwrap()))
+            .collect()
+    };
+    let arguments: Vec<String> = words(&sidecar["args"]);
+    let probe: Vec<String> = words(&sidecar["startupProbe"]["exec"]["command"]);
+    let command = |program: &str| {
+        let mut command = exec::command(binary(program), root.path());
+        for variable in sidecar["env"].as_array().unwrap() {
+            command.env(
+                variable["name"].as_str().unwrap(),
+                here(variable["value"].as_str().unwrap()),
+            );
+        }
+        command
+    };
+    let mut daemon = command("regauthd");
+    let mut daemon = Process::spawn("regauthd", daemon.args(&arguments), &at("regauthd.log"));
+    assert_eq!(probe, ["/usr/bin/regauthctl", "status"]);
+    daemon.wait_until("the startup probe", || {
+        exec::run(command("regauthctl").args(&probe[1..]))
+            .status
+            .success()
+            .then_some(())
+    });
+    // The build has another container's file system: only the bundle's folder is shared.
+    let options = spec["containers"][0]["env"][0]["value"].as_str().unwrap();
+    assert!(
+        options.contains("-Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort=9001"),
+        "the default of `listen`"
+    );
+    let store = options.split("-Djavax.net.ssl.trustStore=").nth(1).unwrap();
+    let store = here(store.split_whitespace().next().unwrap());
+    assert!(fs::metadata(&store).unwrap().len() > 0, "{store}");
+    let curl = Curl::new()
+        .proxy(&format!("http://127.0.0.1:{port}"))
+        .trusts(&Path::new(&store).with_extension("pem"));
+    assert_eq!(
+        curl.get(&registry.nginx.url("/api/cargo/index/config.json")).status,
+        200
+    );
+    assert!(daemon.stop().success());
+    assert!(!daemon.log().contains(TOKEN));
 }

@@ -313,6 +313,30 @@ fn a_signed_grant_opens_every_replica_until_one_of_them_revokes_it() {
 }
 
 #[test]
+fn a_signed_grant_opens_no_later_registry_of_the_same_name() {
+    let files = TempDir::new().unwrap();
+    create_grant_key(files.path());
+    let folder = files.path().display();
+    let gateway = Gateway::start(&format!(
+        "signed-grants = {{ key = \"{folder}/grants.key\", revoked = \"{folder}/revoked\" }}\n"
+    ));
+    let registry = Registry::start(TOKEN);
+    gateway
+        .daemon
+        .add_with("corp", &registry, &["--scope", &registry.scope()]);
+    let curl = gateway.curl(&gateway.grant(&["--signed", "--registry", "corp"]));
+    let page = registry.nginx.url("/api/cargo/index/config.json");
+    assert_eq!(curl.get(&page).status, 200);
+    gateway.daemon.ctl(&["remove-registry", "corp"]).succeeds();
+    gateway
+        .daemon
+        .add_with("corp", &registry, &["--scope", &registry.nginx.url("/")]);
+    assert_eq!(curl.get(&page).header("regauth-error"), Some("grant-denied"));
+    let anew = gateway.curl(&gateway.grant(&["--signed", "--registry", "corp"]));
+    assert_eq!(anew.get(&page).status, 200);
+}
+
+#[test]
 fn readiness_ends_before_the_listener_and_health_does_not() {
     let health = free_port();
     let mut gateway = Gateway::start(&format!(

@@ -1,13 +1,15 @@
 //! TLS to the proxy: real clients reach a registry through a gateway, and its certificate is replaced while it serves.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use regauth_tests::auth_gate::Scheme;
-use regauth_tests::cargo::Cargo;
+use regauth_tests::cargo::{self, Cargo};
 use regauth_tests::certificates::{Authority, concatenate};
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
-use regauth_tests::exec;
+use regauth_tests::exec::{self, Output};
 use regauth_tests::gateway::{Gateway, listen_tls};
 use regauth_tests::git::Git;
 use regauth_tests::git_server::GitServer;
@@ -59,6 +61,105 @@ fn curl_git_and_cargo_reach_registries_over_tls_to_the_proxy() {
     cargo.build().fails();
     let cargo = cargo.config(&format!("http.proxy-cainfo = \"{}\"", roots.display()));
     cargo.build().succeeds();
+}
+
+/// Runs a program as a new login shell of this home does, after its profile.
+fn in_new_shell(home: &Path, folder: &Path, words: &[&str]) -> Output {
+    let cargo = cargo::command(home);
+    let environment = cargo.get_envs().filter_map(|(name, value)| Some((name, value?)));
+    let mut shell = exec::command("sh", home);
+    shell
+        .envs(environment)
+        .env("SHELL", "/bin/sh")
+        .current_dir(folder)
+        .args(["-c", ". \"$HOME/.profile\"; exec \"$@\"", "sh"])
+        .args(words);
+    exec::run(&mut shell)
+}
+
+#[test]
+fn setup_leads_every_new_shell_through_the_gateway_and_undo_leaves_nothing() {
+    let registry = Registry::start(TOKEN);
+    let host = GitServer::start(&Authority::new("Git Root"), Scheme::basic("me"), TOKEN);
+    host.repository("plans", &[("README", "secret\n")]);
+    let gateway = Gateway::start("");
+    gateway
+        .daemon
+        .add_with("corp", &registry, &["--scope", &registry.scope()]);
+    gateway.daemon.add_git("code", &host);
+    let proxy = gateway.grant(&[]);
+    let token = proxy.split(['@', ':']).nth(2).unwrap();
+    let cargo = Cargo::new()
+        .registry("corp", &registry.index())
+        .depends_on(r#"ship = { version = "1", registry = "corp" }"#);
+    let home = cargo.home();
+    fs::write(home.join(".profile"), "# mine\n").unwrap();
+    let url = format!("https://{}", gateway.address());
+    let (bundle, root) = (gateway.daemon.bundle(), gateway.authority.file());
+    let setup = |more: &[&str], input: &str| {
+        let mut setup = exec::command(binary("regauthctl"), home);
+        setup.env("SHELL", "/bin/sh").args(["setup", "--gateway", &url]);
+        setup.arg("--bundle").arg(&bundle).arg("--gateway-ca").arg(&root);
+        exec::run_with_input(setup.args(more), input)
+    };
+    let kept = home.join(".local/state/regauth/gateway/token");
+
+    setup(&["--dry-run"], "")
+        .succeeds()
+        .says(".profile")
+        .says("+export HTTPS_PROXY=");
+    assert_eq!(fs::read_to_string(home.join(".profile")).unwrap(), "# mine\n");
+    let public = home.join("grant");
+    fs::write(&public, token).unwrap();
+    fs::set_permissions(&public, Permissions::from_mode(0o644)).unwrap();
+    let public = public.to_str().unwrap();
+    setup(&["--token-file", public], "").fails().says("chmod 600");
+    assert!(!kept.exists());
+
+    setup(&["--token-stdin"], &proxy).succeeds().says("Java");
+    assert_eq!(fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o600);
+    let readers = exec::run(exec::command("grep", home).args(["-rlF", token, "."]).current_dir(home));
+    let mut readers: Vec<&str> = readers.stdout.lines().collect();
+    readers.sort_unstable();
+    assert_eq!(readers, ["./.local/state/regauth/gateway/token", "./grant"]);
+    let page = registry.nginx.url("/api/cargo/index/config.json");
+    for words in [
+        &["git", "clone", &host.url("plans"), "work"][..],
+        &["cargo", "build"],
+        &["curl", "--silent", "--fail", &page],
+    ] {
+        in_new_shell(home, &cargo.project(), words).succeeds();
+    }
+    let ctl = binary("regauthctl");
+    let doctor = [ctl.to_str().unwrap(), "doctor", "--gateway"];
+    in_new_shell(home, home, &doctor).succeeds().says("All is well");
+    let mut elsewhere = exec::command(&ctl, home);
+    let elsewhere = exec::run(elsewhere.env("SHELL", "/bin/sh").args(["doctor", "--gateway", &url]));
+    elsewhere
+        .succeeds()
+        .says("HTTPS_PROXY is not set")
+        .says("gateway/env.sh");
+
+    // A token that stays in its own file replaces the one that was kept.
+    fs::set_permissions(public, Permissions::from_mode(0o600)).unwrap();
+    setup(&["--token-file", public], "").succeeds();
+    assert!(!kept.exists());
+    in_new_shell(home, home, &["curl", "--silent", "--fail", &page]).succeeds();
+    fs::write(public, "another").unwrap();
+    in_new_shell(home, home, &doctor)
+        .fails()
+        .says("does not know this grant");
+
+    let mut undo = exec::command(&ctl, home);
+    exec::run(undo.env("SHELL", "/bin/sh").args(["setup", "--gateway", "--undo"])).succeeds();
+    assert_eq!(fs::read_to_string(home.join(".profile")).unwrap(), "# mine\n");
+    assert!(!home.join(".curlrc").exists());
+    let left = exec::run(
+        exec::command("find", home)
+            .args([".local", "-type", "f"])
+            .current_dir(home),
+    );
+    assert_eq!(left.stdout, "");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use regauth_tests::auth_gate::Scheme;
 use regauth_tests::certificates::Authority;
 use regauth_tests::curl::{Curl, Response};
 use regauth_tests::daemon::Daemon;
+use regauth_tests::exec;
 use regauth_tests::git::Git;
 use regauth_tests::leak_scan::LeakScan;
 use regauth_tests::lfs_server::LfsServer;
@@ -15,7 +16,9 @@ use regauth_tests::misbehaving_server::MisbehavingServer;
 use regauth_tests::mock_server::MockServer;
 use regauth_tests::path_server::PathServer;
 use regauth_tests::poll;
+use regauth_tests::programs::binary;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 const OURS: &str = "t0ken-of-the-daemon";
 const THEIRS: &str = "t0ken-of-the-lfs-server";
@@ -24,18 +27,27 @@ const LFS: &str = "Content-Type: application/vnd.git-lfs+json";
 const BATCH: &str = "/r.git/info/lfs/objects/batch";
 const OBJECT: &str = "/r.git/objects/ab";
 
-/// Registry that gives its own token for an object.
+/// Registry that gives its own token for an object, and a daemon for it.
 fn lfs_registry(kind: &str) -> (PathServer, Daemon) {
-    let (server, daemon) = (PathServer::start(OURS), Daemon::start());
+    let (server, daemon) = (lfs_server(), Daemon::start());
+    add(&daemon, &server, kind);
+    (server, daemon)
+}
+
+fn lfs_server() -> PathServer {
+    let server = PathServer::start(OURS);
     let action = json!({"href": server.url(OBJECT), "header": {"Authorization": format!("Bearer {THEIRS}")}});
     let answer = json!({"objects": [{"oid": "ab", "size": 3, "actions": {"download": action}}]});
     let media_type = [("content-type", "application/vnd.git-lfs+json")];
     server.answer(BATCH, 200, &media_type, &answer.to_string());
     server.answer_everybody(OBJECT, 200, &[], "object");
+    server
+}
+
+fn add(daemon: &Daemon, server: &PathServer, kind: &str) {
     let location = ["--scope", &server.url("/"), "--kind", kind, "--no-verify"];
     let added = daemon.try_add("corp", &location, &Scheme::bearer(), &server.ca(), OURS);
     added.succeeds();
-    (server, daemon)
 }
 
 /// The token for the object, as the client gets it.
@@ -89,6 +101,29 @@ fn only_a_token_that_was_given_for_the_host_is_sent() {
         );
         assert!(target.tokens(OBJECT).is_empty());
     }
+}
+
+#[test]
+fn a_replica_takes_the_token_for_an_object_that_another_one_has_given_out() {
+    let folder = TempDir::new().unwrap();
+    let mut create = exec::command(binary("regauthd"), folder.path());
+    let created = exec::run(create.args(["--create-authority", "localhost"])).succeeds();
+    fs::write(folder.path().join("localhost.pem"), created.stdout).unwrap();
+    let config = format!("authorities = \"{}\"\n", folder.path().display());
+    let replicas = [(); 2].map(|()| Daemon::builder().config(&config).start());
+    let (server, alone) = (lfs_server(), Daemon::start());
+    let [one, two] = &replicas;
+    for daemon in [one, two, &alone] {
+        add(daemon, &server, "git");
+    }
+    let token = sealed_token(one, &server);
+    let fetch = |daemon: &Daemon| {
+        let curl = Curl::new().behind(daemon).header(&format!("{SEALED}: {token}"));
+        curl.get(&server.url(OBJECT))
+    };
+    assert_eq!(error(&fetch(&alone)), (400, Some("bad-request")));
+    assert_eq!(fetch(two).status, 200);
+    assert_eq!(server.tokens(OBJECT), [THEIRS]);
 }
 
 /// git-lfs would ask a person for a password.

@@ -15,6 +15,7 @@ use regauth_tests::ctl::Ctl;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
 use regauth_tests::fake_service_manager::FakeServiceManager;
+use regauth_tests::gateway::Gateway;
 use regauth_tests::load::{ClientCounts, LoadGenerator, LoadReport};
 use regauth_tests::mock_server::MockServer;
 use regauth_tests::privilege::require_root;
@@ -99,10 +100,28 @@ fn either_socket_may_be_passed_without_the_other_and_under_any_name() {
 }
 
 #[test]
+fn the_socket_of_the_listener_with_tls_may_be_passed() {
+    let builder = Daemon::builder().service_manager(|manager, _| manager.add_port("proxy-tls", "[::1]:0"));
+    let gateway = Gateway::start_with("", builder);
+    let status = gateway.daemon.ctl(&["status"]).succeeds().json;
+    let address = status["listen-tls"].as_str().unwrap();
+    assert!(
+        address.starts_with("[::1]:"),
+        "config.toml names another address: {address}"
+    );
+    let answer = gateway.curl(&gateway.grant(&[])).get("http://127.0.0.1:1/");
+    assert_eq!(answer.header("regauth-error"), Some("grant-denied"));
+}
+
+#[test]
 fn an_unsafe_passed_socket_prevents_the_start() {
     type Sockets = fn(&mut FakeServiceManager, &Path);
-    let cases: [(Sockets, &str); 6] = [
+    let cases: [(Sockets, &str); 7] = [
         (|manager, _| manager.add_port("proxy", "0.0.0.0:0"), "grants"),
+        (
+            |manager, _| manager.add_port("proxy-tls", "127.0.0.1:0"),
+            "no `listen-tls` with a certificate",
+        ),
         (
             |manager, home| manager.add_control_socket("control", home, 0o666),
             "SocketMode=0600",

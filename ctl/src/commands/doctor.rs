@@ -9,9 +9,11 @@ use url::Url;
 
 use crate::client::Client;
 use crate::doctor::gateway::{self, Gateway};
-use crate::doctor::{self, Finding};
+use crate::doctor::{self, Finding, gateway_setup};
 use crate::error;
 use crate::output::{self, Report};
+use crate::setup::gateway::GatewaySettings;
+use crate::{setup, token};
 
 /// Find out why a client fails, and the command that fixes it
 ///
@@ -28,9 +30,10 @@ pub(crate) struct Arguments {
     #[arg(long)]
     fix: bool,
 
-    /// Check this gateway from here instead, such as https://regauth.corp.example:9443; no daemon is needed
-    #[arg(long, value_name = "URL", value_parser = gateway::parse_url, conflicts_with = "fix")]
-    gateway: Option<Url>,
+    /// Check this gateway from here instead, such as https://regauth.corp.example:9443; no daemon is needed. [default: the one
+    /// of `setup --gateway`, with its root and token]
+    #[arg(long, value_name = "URL", num_args = 0..=1, value_parser = gateway::parse_url, conflicts_with = "fix")]
+    gateway: Option<Option<Url>>,
 
     #[command(flatten)]
     client: GatewayFlags,
@@ -53,6 +56,7 @@ Examples:
   regauthctl doctor
   regauthctl doctor --fix
   regauthctl doctor --gateway https://gateway:9443 --token-env JOB_TOKEN
+  regauthctl doctor --gateway
   regauthctl doctor --json";
 
 /// Result of the checks.
@@ -70,7 +74,11 @@ struct Diagnosis {
 /// Runs all checks, and the fixes with `--fix`.
 pub(crate) fn run(arguments: &Arguments, client: &Client, folders: &Folders) -> Result<Report, ErrorBody> {
     if let Some(url) = &arguments.gateway {
-        return report(examine_gateway(url, &arguments.client)?, Vec::new(), Vec::new());
+        return report(
+            examine_gateway(url.as_ref(), &arguments.client, folders)?,
+            Vec::new(),
+            Vec::new(),
+        );
     }
     let mut findings = doctor::examine(folders, client);
     let (mut fixed, mut failed) = (Vec::new(), Vec::new());
@@ -83,18 +91,30 @@ pub(crate) fn run(arguments: &Arguments, client: &Client, folders: &Folders) -> 
     report(findings, fixed, failed)
 }
 
-fn examine_gateway(url: &Url, flags: &GatewayFlags) -> Result<Vec<Finding>, ErrorBody> {
-    let token = flags.token_env.as_ref().map(|name| {
-        std::env::var(name).map_err(|_| {
-            error::failed(format!("the variable {name} is not set, or is not text"))
-                .hint("put the token into it, as the job does: export REGAUTH_TOKEN=…")
-        })
-    });
-    Ok(gateway::examine(&Gateway {
+/// Checks a gateway, and the setup of this machine if it is for that gateway.
+fn examine_gateway(url: Option<&Url>, flags: &GatewayFlags, folders: &Folders) -> Result<Vec<Finding>, ErrorBody> {
+    let settings = GatewaySettings::read(folders);
+    let settings = settings.filter(|settings| url.is_none_or(|url| *url == settings.url));
+    let Some(url) = url.or(settings.as_ref().map(|settings| &settings.url)) else {
+        return Err(error::usage("this machine is not set up for a gateway")
+            .hint("name one: regauthctl doctor --gateway https://gateway:9443"));
+    };
+    let mut findings = Vec::new();
+    let token = match (&flags.token_env, &settings) {
+        (Some(name), _) => Some(token::from_environment(name)?),
+        (None, Some(settings)) => {
+            findings = gateway_setup::check(settings, folders);
+            settings.read_token().ok()
+        }
+        (None, None) => None,
+    };
+    let own_roots = settings.is_some().then(|| setup::gateway::roots_file(folders));
+    findings.extend(gateway::examine(&Gateway {
         url,
-        root: flags.gateway_ca.as_deref(),
-        token: token.transpose()?,
-    }))
+        root: flags.gateway_ca.as_deref().or(own_roots.as_deref()),
+        token: token.map(|token| token.to_string()),
+    }));
+    Ok(findings)
 }
 
 fn report(findings: Vec<Finding>, fixed: Vec<String>, failed: Vec<ErrorBody>) -> Result<Report, ErrorBody> {

@@ -60,4 +60,5 @@ mod git_index;
 mod import_report;
 mod registry_text;
 mod run_flags;
+mod setup_gateway;
 mod setup_list;

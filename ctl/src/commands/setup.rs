@@ -7,6 +7,7 @@ use regauth_shared::paths::Folders;
 use regauth_shared::{ErrorBody, exit_code};
 use serde::Serialize;
 
+use super::setup_gateway::{self, GatewayFlags};
 use super::setup_list;
 use crate::client::Client;
 use crate::company;
@@ -23,6 +24,10 @@ use crate::setup::{self, SetupOutcome, SetupPlan, SetupTarget, Tool};
 /// Edits the client's own configuration and keeps your comments and their order. No file gets a secret. A second run
 /// changes nothing; adding or removing a registry later updates the files. --undo restores a file byte for byte or, if
 /// you have edited it since, removes only regauth's settings.
+///
+/// With --gateway, all clients of this user go through a team's gateway, and no daemon is needed: your shell's profile gets a
+/// line that sets the environment. Each new shell reads the token from --token-file or --token-env. Without these, setup asks
+/// for the token and keeps it in a file that only you can read.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, group = ArgGroup::new("which"))]
 pub(crate) struct Arguments {
@@ -35,7 +40,7 @@ pub(crate) struct Arguments {
     all: bool,
 
     /// Set it up for the project in the current folder instead of for your user
-    #[arg(long, requires = "which")]
+    #[arg(long, requires = "which", conflicts_with = "gateway")]
     project: bool,
 
     /// Show the changes as a diff and change nothing
@@ -44,12 +49,15 @@ pub(crate) struct Arguments {
 
     /// Give regauthd the company's proxy and CA file that the client had: writes `[upstream] proxy` and `ca-file` into
     /// config.toml, unless they are set
-    #[arg(long, conflicts_with_all = ["undo", "dry_run"], requires = "which")]
+    #[arg(long, conflicts_with_all = ["undo", "dry_run", "gateway"], requires = "which")]
     carry_over: bool,
 
     /// Restore the files
     #[arg(long, requires = "which")]
     undo: bool,
+
+    #[command(flatten)]
+    gateway: GatewayFlags,
 }
 
 const EXAMPLES: &str = "\
@@ -63,7 +71,10 @@ Examples:
   regauthctl setup pip --carry-over
   regauthctl setup cargo --undo
   regauthctl setup --all --undo
-  regauthctl setup shell --project";
+  regauthctl setup shell --project
+  regauthctl setup --gateway https://gateway:9443 --bundle bundle.pem \\
+      --gateway-ca root.pem --token-file ~/.config/grant
+  regauthctl setup --gateway --undo";
 
 /// Results for all clients.
 #[derive(Serialize)]
@@ -93,6 +104,12 @@ pub(crate) fn run(arguments: &Arguments, client: &Client, folders: &Folders) -> 
             Report::from_value(&outcome, text)
         }
         None if arguments.all => run_all(arguments, client, folders),
+        None if arguments.gateway.is_given() => {
+            let plan = setup_gateway::plan(&arguments.gateway, arguments.undo, arguments.dry_run, folders)?;
+            let outcome = arguments.finish(plan, folders)?;
+            let text = arguments.describe(&outcome) + &output::notes(&outcome.notes);
+            Report::from_value(&outcome, text)
+        }
         None => setup_list::run(client, folders),
     }
 }
@@ -148,6 +165,10 @@ impl Arguments {
         } else {
             self.plan(tool, target, client, folders)?
         };
+        self.finish(plan, folders)
+    }
+
+    fn finish(&self, plan: SetupPlan, folders: &Folders) -> Result<SetupOutcome, ErrorBody> {
         if self.dry_run {
             Ok(plan.outcome())
         } else {
@@ -162,6 +183,7 @@ impl Arguments {
         client: &Client,
         folders: &Folders,
     ) -> Result<SetupPlan, ErrorBody> {
+        setup::gateway::refuse_beside_gateway(folders)?;
         let info = DaemonInfo::fetch(client, folders)?;
         let mut plan = SetupPlan::set_up(tool, target, &info, folders)?;
         let replaced = plan.replaced(&info);

@@ -11,6 +11,7 @@ mod bearer;
 mod daemon;
 mod environment;
 pub(crate) mod gateway;
+pub(crate) mod gateway_setup;
 mod index;
 mod offline;
 mod registries;

@@ -4,12 +4,15 @@
 //! applies settings to a text and reverts them, with comments and order kept. The `record` stores the undo hunks of
 //! each file: the replaced text, never a copy of the file. If that text had a secret (`secrets`), setup refuses.
 //!
+//! [`gateway`] sets up a machine without a daemon: the shell's environment leads all clients to a gateway.
+//!
 //! Setup always starts from the text without its own changes. So a second setup changes nothing, and a setup after a
 //! registry was removed leaves no setting of it behind.
 
 mod tool;
 
 mod clients;
+pub(crate) mod gateway;
 mod target;
 
 mod format;
@@ -23,21 +26,24 @@ mod toml;
 mod yaml;
 
 mod record;
+mod refresh;
 mod secrets;
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use regauth_shared::paths::Folders;
 use regauth_shared::{ErrorBody, ErrorKind};
+use secrecy::zeroize::Zeroizing;
 use serde::Serialize;
 
-use crate::client::Client;
 use crate::company::{CompanySetting, without_repetitions};
 use crate::daemon_info::DaemonInfo;
 use crate::text_file::TextFile;
-use crate::{diff, error};
-use clients::FileSettings;
+use crate::{diff, error, text_file};
+use clients::{FileSettings, ToolSettings};
 use record::{FileRecord, SetupRecord};
+pub(crate) use refresh::refresh;
 pub(crate) use target::SetupTarget;
 pub(crate) use tool::{Tool, parser};
 
@@ -68,6 +74,8 @@ pub(crate) struct SetupPlan {
     tool: Tool,
     record: SetupRecord,
     files: Vec<(TextFile, Option<String>)>,
+    /// Files of regauthctl's own that no record may hold, such as a token's.
+    own_files: Vec<(PathBuf, Option<Zeroizing<Vec<u8>>>)>,
     notes: Vec<String>,
 }
 
@@ -84,6 +92,15 @@ impl SetupPlan {
     ) -> Result<Self, ErrorBody> {
         let before = SetupRecord::read(folders, tool, target)?;
         let wanted = tool.settings(target, info, &before)?;
+        Self::with_settings(tool, target, &before, wanted)
+    }
+
+    fn with_settings(
+        tool: Tool,
+        target: &SetupTarget,
+        before: &SetupRecord,
+        wanted: ToolSettings,
+    ) -> Result<Self, ErrorBody> {
         let mut plan = Self::empty(tool, target);
         plan.record.other_files = wanted.other_files;
         plan.notes = wanted.notes;
@@ -105,6 +122,10 @@ impl SetupPlan {
             plan.notes.push(format!("{} is not set up", tool.name()));
         }
         plan.revert_files(before.files.iter().collect())?;
+        if tool == Tool::Gateway {
+            let own_files = gateway::own_files(folders).into_iter();
+            plan.own_files = own_files.map(|path| (path, None)).collect();
+        }
         Ok(plan)
     }
 
@@ -113,6 +134,7 @@ impl SetupPlan {
             tool,
             record: SetupRecord::new(tool, target),
             files: Vec::new(),
+            own_files: Vec::new(),
             notes: Vec::new(),
         }
     }
@@ -215,6 +237,9 @@ impl SetupPlan {
         if has_files {
             self.record.write(folders)?;
         }
+        for (path, contents) in &self.own_files {
+            replace_own(path, contents.as_deref().map(Vec::as_slice))?;
+        }
         for (file, after) in &self.files {
             file.replace(after.as_deref())?;
         }
@@ -223,6 +248,18 @@ impl SetupPlan {
         }
         Ok(outcome)
     }
+}
+
+/// Writes a file of regauthctl's own, which nobody else may read, or removes it.
+fn replace_own(path: &Path, contents: Option<&[u8]>) -> Result<(), ErrorBody> {
+    let replaced = match contents {
+        Some(contents) => text_file::write_private(path, contents),
+        None => std::fs::remove_file(path).or_else(|error| match error.kind() {
+            io::ErrorKind::NotFound => Ok(()),
+            _ => Err(error),
+        }),
+    };
+    replaced.map_err(error::io(format!("cannot write {}", path.display())))
 }
 
 fn naming_the_file(error: ErrorBody, path: &Path) -> ErrorBody {
@@ -250,26 +287,6 @@ fn masked_diff(file: &TextFile, after: Option<&str>) -> String {
     diff::unified(&file.path, before.as_deref(), after.as_deref())
 }
 
-/// Updates every tool that is set up to the daemon's current registries, and returns one line for each changed file.
-/// A failure becomes a line too, because the command that changed the registries has succeeded.
-pub(crate) fn refresh(folders: &Folders, client: &Client) -> String {
-    let records = SetupRecord::all(folders);
-    if records.is_empty() {
-        return String::new();
-    }
-    let info = match DaemonInfo::fetch(client, folders) {
-        Ok(info) => info,
-        Err(error) => return refresh_failure("the tools that are set up", &error),
-    };
-    records
-        .iter()
-        .map(|record| match refresh_one(record, &info, folders) {
-            Ok(outcome) => refresh_report(&outcome),
-            Err(error) => refresh_failure(record.tool.name(), &error),
-        })
-        .collect()
-}
-
 /// Every setup: its tool and target.
 pub(crate) fn recorded(folders: &Folders) -> Vec<(Tool, SetupTarget)> {
     let records = SetupRecord::all(folders).into_iter();
@@ -278,7 +295,8 @@ pub(crate) fn recorded(folders: &Folders) -> Vec<(Tool, SetupTarget)> {
 
 /// Note about the clients that are set up and get no answer once the daemon is gone; empty if there are none.
 pub(crate) fn dead_port_note(folders: &Folders) -> String {
-    let mut names: Vec<_> = recorded(folders).into_iter().map(|(tool, _)| tool.name()).collect();
+    let records = SetupRecord::all_of_daemon(folders).into_iter();
+    let mut names: Vec<_> = records.map(|record| record.tool.name()).collect();
     names.dedup();
     match names.as_slice() {
         [] => String::new(),
@@ -320,7 +338,7 @@ pub(crate) fn outdated(folders: &Folders, info: &DaemonInfo) -> Vec<&'static str
         let plan = SetupPlan::set_up(record.tool, &record.target, info, folders);
         plan.is_ok_and(|plan| !plan.outcome().files.is_empty())
     };
-    let records = SetupRecord::all(folders);
+    let records = SetupRecord::all_of_daemon(folders);
     records
         .iter()
         .filter(is_outdated)
@@ -335,7 +353,10 @@ pub(crate) fn unusable(folders: &Folders, info: &DaemonInfo) -> Vec<(Tool, Error
         let error = SetupPlan::set_up(record.tool, &record.target, info, folders).err()?;
         (error.kind != ErrorKind::Refused).then_some((record.tool, error))
     };
-    SetupRecord::all(folders).into_iter().filter_map(unusable).collect()
+    SetupRecord::all_of_daemon(folders)
+        .into_iter()
+        .filter_map(unusable)
+        .collect()
 }
 
 /// A company's settings that setup replaced in the files of all tools, each with its tool.
@@ -347,21 +368,8 @@ pub(crate) fn replaced(folders: &Folders, info: &DaemonInfo) -> Vec<(&'static st
             .flat_map(move |file| file.replaced(info))
             .map(move |setting| (tool, setting))
     };
-    SetupRecord::all(folders).into_iter().flat_map(of_record).collect()
-}
-
-fn refresh_one(record: &SetupRecord, info: &DaemonInfo, folders: &Folders) -> Result<SetupOutcome, ErrorBody> {
-    if !record.target.exists() {
-        return Err(error::failed("the project's folder does not exist any more"));
-    }
-    SetupPlan::set_up(record.tool, &record.target, info, folders)?.carry_out(folders)
-}
-
-fn refresh_report(outcome: &SetupOutcome) -> String {
-    let line = |changed: &FileDiff| format!("Updated the setup of {}: {}\n", outcome.tool, changed.file);
-    outcome.files.iter().map(line).collect()
-}
-
-fn refresh_failure(subject: &str, error: &ErrorBody) -> String {
-    format!("note: the setup of {subject} could not be updated: {}\n", error.message)
+    SetupRecord::all_of_daemon(folders)
+        .into_iter()
+        .flat_map(of_record)
+        .collect()
 }

@@ -98,6 +98,13 @@ impl SetupRecord {
         paths.into_iter().filter_map(read).collect()
     }
 
+    /// Reads the records of tools that use the daemon of this machine.
+    pub(super) fn all_of_daemon(folders: &Folders) -> Vec<Self> {
+        let mut records = Self::all(folders);
+        records.retain(|record| record.tool != Tool::Gateway);
+        records
+    }
+
     /// Record of the file with this path.
     pub(super) fn file(&self, path: &Path) -> Option<&FileRecord> {
         self.files.iter().find(|file| file.path == path)

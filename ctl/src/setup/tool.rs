@@ -9,6 +9,7 @@ use regauth_shared::response::RegistryView;
 use serde::{Deserialize, Serialize};
 
 use super::clients::{self, CONFIG_ROLE, Client, Context, ToolSettings};
+use super::gateway;
 use super::record::SetupRecord;
 use super::target::SetupTarget;
 use crate::company::{self, CompanySetting};
@@ -55,6 +56,9 @@ pub(crate) enum Tool {
     Aria2,
     /// the shell: the environment for everything that it starts, in its profile
     Shell,
+    /// All clients of a gateway, by the shell; `setup --gateway` names it.
+    #[value(skip)]
+    Gateway,
 }
 
 impl Tool {
@@ -80,6 +84,7 @@ impl Tool {
             Self::Wget => clients::WGET,
             Self::Aria2 => clients::ARIA2,
             Self::Shell => clients::SHELL,
+            Self::Gateway => gateway::CLIENT,
         }
     }
 

@@ -65,6 +65,11 @@ mod tests {
         let text = create(&host).unwrap();
         let [one, two] = [(), ()].map(|()| restore(&host, &text).unwrap());
         assert_eq!(one.certificates(), two.certificates());
+        let derived = |authority: &Authority, purpose: &str| authority.derive_secret(purpose.as_bytes()).unwrap();
+        assert_eq!(derived(&one, "a"), derived(&two, "a"));
+        assert_ne!(derived(&one, "a"), derived(&one, "b"));
+        let another = restore(&host, &create(&host).unwrap()).unwrap();
+        assert_ne!(derived(&one, "a"), derived(&another, "a"));
         assert!(restore(&other, &text).is_err());
         assert!(restore(&host, &text[..text.len() - 60]).is_err(), "half written");
         assert!(restore(&host, "").is_err());

@@ -2,6 +2,7 @@
 //!
 //! The key zeroizes rcgen's copy; aws-lc zeroizes its own memory. [`Key::to_secret`] gives the form for a store.
 
+use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData, SignatureAlgorithm, SigningKey};
@@ -40,6 +41,17 @@ impl Key {
     /// PKCS#8 in PEM.
     pub(super) fn to_pem(&self) -> String {
         self.0.serialize_pem()
+    }
+
+    /// Secret for one purpose: HKDF with SHA-256 (RFC 5869) of the key.
+    pub(super) fn derive(&self, purpose: &[u8]) -> Result<Zeroizing<[u8; 32]>, AuthorityError> {
+        let mut secret = Zeroizing::new([0; 32]);
+        Salt::new(HKDF_SHA256, b"regauth authority")
+            .extract(self.0.serialized_der())
+            .expand(&[purpose], HKDF_SHA256)
+            .and_then(|derived| derived.fill(&mut *secret))
+            .map_err(|_| AuthorityError::UnreadableKey)?;
+        Ok(secret)
     }
 
     /// Copy for rustls, which keeps it while it serves the certificate.

@@ -25,6 +25,7 @@ use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+use zeroize::Zeroizing;
 
 use crate::crypto;
 use crate::host::Host;
@@ -90,6 +91,14 @@ impl Authority {
     /// Certificates of root and intermediate.
     pub fn certificates(&self) -> &Certificates {
         &self.certificates
+    }
+
+    /// Secret for one purpose that all daemons with this authority share, and that tells nothing about its key.
+    ///
+    /// # Errors
+    /// [`AuthorityError::UnreadableKey`] if the cryptography library fails.
+    pub(crate) fn derive_secret(&self, purpose: &[u8]) -> Result<Zeroizing<[u8; 32]>, AuthorityError> {
+        self.issuer.key().derive(purpose)
     }
 
     /// TLS settings for connections of clients: TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1 by ALPN (RFC 7301), and session

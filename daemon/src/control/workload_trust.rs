@@ -12,29 +12,39 @@ use crate::proxy::upstream::Trust;
 use crate::workload::KeySource;
 use crate::workload::rule::TrustRule;
 
-/// Puts the trust rules of a configuration in service, and logs what is wrong with them.
-pub(in crate::control) fn apply(controller: &Controller, config: &Config) {
+/// Puts the trust rules of a configuration in service, and logs what is wrong with them. Returns a note for each `ca-file` that
+/// could not be read.
+pub(in crate::control) fn apply(controller: &Controller, config: &Config) -> Vec<String> {
     let trust = &controller.proxy.trust;
-    let next = trust.load().replace(&config.trust, |rule| start(controller, rule));
+    let next = trust.load().replace(
+        &config.trust,
+        |rule| read_roots(controller, rule),
+        |rule, roots| start(controller, rule, roots),
+    );
     trust.store(Arc::new(next));
     for rule in &config.trust {
         if let Some(warning) = warning(rule) {
             tracing::warn!(issuer = rule.issuer, audience = rule.audience, "{warning}");
         }
     }
+    let trust = trust.load();
+    let problems = trust.roots_problems();
+    problems
+        .map(|(issuer, error)| format!("the keys of {issuer}: {error}"))
+        .collect()
 }
 
 /// Problems of the trust rules, for `status`.
 pub(in crate::control) fn problems(controller: &Controller, registries: &RegistryRoutes) -> Vec<Problem> {
     let trust = controller.proxy.trust.load();
     let mut problems = Vec::new();
-    for (rule, keys) in trust.rules() {
+    for (rule, errors) in trust.rules() {
         let issuer = &rule.issuer;
         let mut add = |message: String, hint: &str| {
             let hint = hint.to_owned();
             problems.push(Problem { message, hint });
         };
-        if let Some(error) = keys {
+        for error in errors {
             add(
                 format!("the keys of {issuer}: {error}"),
                 "correct `jwks` or `ca-file` of the trust rule, then `regauthctl reload`; the keys are asked for again by \
@@ -65,15 +75,19 @@ fn warning(rule: &TrustRule) -> Option<&'static str> {
     rule.fits_strangers().then_some(STRANGERS)
 }
 
-fn start(controller: &Controller, rule: &TrustRule) -> KeySource {
+/// Roots of the system and of the rule's `ca-file`, as they are now.
+fn read_roots(controller: &Controller, rule: &TrustRule) -> Result<Trust, String> {
     let roots = controller.system_roots.load();
-    let trust = roots.trust.with_roots(rule.ca_file.as_deref(), None);
-    let trust = trust.unwrap_or_else(|error| {
+    let read = roots.trust.with_roots(rule.ca_file.as_deref(), None);
+    read.map_err(|error| {
         tracing::warn!(issuer = rule.issuer, %error, "could not read the `ca-file` of a trust rule");
-        Trust::nobody()
-    });
-    let client = TokenClient::new(&controller.proxy.dialer.for_registries(), trust);
-    KeySource::start(rule.keys.clone(), client, &controller.refreshers)
+        format!("`ca-file` of the trust rule: {error}; roots that were read before stay in service")
+    })
+}
+
+fn start(controller: &Controller, rule: &TrustRule, roots: Trust) -> KeySource {
+    let client = TokenClient::new(&controller.proxy.dialer.for_registries(), roots.clone());
+    KeySource::start(rule.keys.clone(), client, roots, &controller.refreshers)
 }
 
 const EVERYTHING: &str = "a trust rule without patterns accepts every token of its issuer for its audience";

@@ -66,6 +66,12 @@ pub enum StartError {
         /// Error of the system.
         error: io::Error,
     },
+    /// Inherited listener for TLS without a certificate.
+    #[error(
+        "the service manager passed a socket `proxy-tls`, and config.toml has no `listen-tls` with a certificate for it; add one, or \
+         pass no such socket"
+    )]
+    TlsSocketWithoutCertificate,
     /// Certificate of `listen-tls` that cannot be used.
     #[error("`listen-tls` in config.toml: {0}; correct the path or the file and start again")]
     Certificate(#[from] InvalidCertificate),

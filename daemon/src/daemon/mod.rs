@@ -73,7 +73,7 @@ impl Daemon {
         let config_file = options.config.clone().unwrap_or_else(|| folders.config_file());
         let config = read_config(&config_file, options.ephemeral)?;
         check_exposure(&inherited, &folders, &control_clients, &config)?;
-        let (listeners, listen, tls) = listen(inherited.proxy, &options, &config).await?;
+        let (listeners, listen, tls) = listen([inherited.proxy, inherited.proxy_tls], &options, &config).await?;
         let (proxies, company_roots) = corporate_network(&config, listen)?;
         let control = exclusive.control_socket(inherited.control, &folders, &control_clients)?;
         let store = open_store(&folders, &config_file, &options, &config).await?;

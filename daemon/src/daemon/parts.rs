@@ -94,7 +94,7 @@ pub(super) fn admit_clients(
 
 /// Listeners of the proxy, the address of the plain one, and the address and certificate of the one with TLS.
 pub(super) async fn listen(
-    inherited: Option<std::net::TcpListener>,
+    [inherited, inherited_tls]: [Option<std::net::TcpListener>; 2],
     options: &Options,
     config: &Config,
 ) -> Result<(Listeners, SocketAddr, Option<(SocketAddr, ServerCertificate)>), StartError> {
@@ -104,19 +104,27 @@ pub(super) async fn listen(
     let failed = |error| StartError::Listen { address, error };
     let plain = inherited_sockets::proxy(inherited, address).await.map_err(failed)?;
     let address = plain.local_addr().map_err(failed)?;
-    let (tls, certificate) = listen_tls(config).await?.unzip();
+    let (tls, certificate) = listen_tls(inherited_tls, config).await?.unzip();
     Ok((Listeners { plain, tls }, address, certificate))
 }
 
 /// Listener of `listen-tls`, its address and its certificate.
-async fn listen_tls(config: &Config) -> Result<Option<(TcpListener, (SocketAddr, ServerCertificate))>, StartError> {
+async fn listen_tls(
+    inherited: Option<std::net::TcpListener>,
+    config: &Config,
+) -> Result<Option<(TcpListener, (SocketAddr, ServerCertificate))>, StartError> {
     let Some(settings) = &config.listen_tls else {
-        return Ok(None);
+        return match inherited {
+            Some(_) => Err(StartError::TlsSocketWithoutCertificate),
+            None => Ok(None),
+        };
     };
     let certificate = ServerCertificate::read(settings)?;
-    let address = settings.address;
+    let inherited_address = inherited.as_ref().and_then(|listener| listener.local_addr().ok());
+    let address = inherited_address.unwrap_or(settings.address);
+    config.clients.check_tls(address)?;
     let failed = |error| StartError::ListenTls { address, error };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let listener = inherited_sockets::proxy(inherited, address).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok(Some((listener, (address, certificate))))
 }

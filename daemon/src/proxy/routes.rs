@@ -17,6 +17,7 @@ use crate::credential::RegistryCredential;
 use crate::host::Origin;
 use crate::policy::binding::{TokenUse, Wider};
 use crate::policy::path::{self, PathProblem};
+use crate::proxy::exchange::action_seal::ActionSeal;
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::exchange::token_flow::TokenFlow;
 use crate::proxy::read_ahead::ReadAhead;
@@ -51,18 +52,22 @@ impl Default for Routes {
 }
 
 impl Routes {
-    /// Groups the scopes of all registries by host. `tls` gives the TLS settings with which we answer as a host.
-    pub fn new(registries: &[Arc<RegistryRoute>], tls: impl Fn(&Origin) -> Option<Arc<rustls::ServerConfig>>) -> Self {
+    /// Groups the scopes of all registries by host. `keys` gives what we need to answer as a host.
+    pub fn new(registries: &[Arc<RegistryRoute>], keys: impl Fn(&Origin) -> Option<HostKeys>) -> Self {
         let mut hosts: HashMap<Origin, InterceptedHost> = HashMap::new();
         for registry in registries {
             for scope in &registry.registry.scopes {
-                let host = hosts.entry(scope.origin.clone()).or_insert_with(|| InterceptedHost {
-                    authority: authority_of(&scope.origin, scope.plain),
-                    origin: scope.origin.clone(),
-                    plain: scope.plain,
-                    tls: if scope.plain { None } else { tls(&scope.origin) },
-                    upstream: registry.upstream.anonymous(),
-                    scopes: Vec::new(),
+                let host = hosts.entry(scope.origin.clone()).or_insert_with(|| {
+                    let keys = (!scope.plain).then(|| keys(&scope.origin)).flatten();
+                    InterceptedHost {
+                        authority: authority_of(&scope.origin, scope.plain),
+                        origin: scope.origin.clone(),
+                        plain: scope.plain,
+                        action_seal: keys.as_ref().and_then(|keys| keys.action_seal.clone()),
+                        tls: keys.map(|keys| keys.tls),
+                        upstream: registry.upstream.anonymous(),
+                        scopes: Vec::new(),
+                    }
                 });
                 host.scopes.push((scope.clone(), Arc::clone(registry)));
             }
@@ -113,6 +118,15 @@ impl Routes {
     }
 }
 
+/// Keys of an intercepted host.
+#[derive(Clone, Debug)]
+pub struct HostKeys {
+    /// TLS settings with which we answer as the host.
+    pub tls: Arc<rustls::ServerConfig>,
+    /// Seal that other daemons share, for tokens of Git LFS.
+    pub(crate) action_seal: Option<Arc<ActionSeal>>,
+}
+
 /// Host and port that a scope of at least one registry is on.
 #[derive(Debug)]
 pub struct InterceptedHost {
@@ -124,6 +138,8 @@ pub struct InterceptedHost {
     pub plain: bool,
     /// TLS settings with which we answer as this host; `None` while the key of its authority is not available.
     pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Seal for tokens of Git LFS that other daemons share. `None`: the one of this process counts.
+    pub(crate) action_seal: Option<Arc<ActionSeal>>,
     /// Upstream for requests outside every scope. It carries no credential, also no client certificate.
     pub upstream: Arc<Upstream>,
     scopes: Vec<(Scope, Arc<RegistryRoute>)>,

@@ -21,6 +21,9 @@ pub use scope::{Index, InvalidScope, Scope};
 pub use source::{Command, InvalidSource, Output, Source};
 pub(crate) use source::{exchange_names, is_variable_name};
 
+use aws_lc_rs::digest;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use regauth_shared::kind::KINDS;
 use url::Url;
 
@@ -73,6 +76,19 @@ impl Registry {
     /// True if a scope covers the URL, in its literal spelling.
     pub(crate) fn covers_url(&self, url: &Url) -> bool {
         self.scopes.iter().any(|scope| scope.covers_url(url))
+    }
+
+    /// Digest of the scopes: SHA-256 in base64url, of their URLs in order. It is equal in all daemons with this
+    /// configuration, and differs from that of another registry, also one of the same name.
+    pub(crate) fn digest(&self) -> String {
+        let scopes: BTreeSet<String> = self.scopes.iter().map(Scope::to_string).collect();
+        let mut hash = digest::Context::new(&digest::SHA256);
+        for scope in scopes {
+            hash.update(scope.as_bytes());
+            // No URL has one.
+            hash.update(b"\n");
+        }
+        URL_SAFE_NO_PAD.encode(hash.finish())
     }
 
     /// Hosts of the scopes with TLS.
@@ -210,6 +226,7 @@ pub struct InvalidWrites;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
 
     #[test]
     fn the_kinds_of_the_protocol_are_those_of_the_daemon() {
@@ -217,5 +234,27 @@ mod tests {
         assert!(KINDS.into_iter().all(|name| name.parse().map(Kind::as_str) == Ok(name)));
         let unknown = "cobol".parse::<Kind>().unwrap_err();
         assert!(unknown.to_string().ends_with("nuget, apt, generic"), "{unknown}");
+    }
+
+    #[test]
+    fn the_digest_of_a_registry_depends_on_its_urls_and_not_on_their_order() {
+        let digest = |scopes: &str| {
+            let config = Config::read(&format!("registries.corp.scopes = {scopes}\n")).unwrap();
+            config.registries.values().next().unwrap().digest()
+        };
+        let both = digest(r#"["https://corp.example/a/", "https://corp.example/b/"]"#);
+        assert_eq!(both.len(), 43);
+        assert_eq!(
+            both,
+            digest(r#"["https://CORP.example:443/b/", "https://corp.example/a/"]"#)
+        );
+        for other in [
+            r#"["https://corp.example/a/"]"#,
+            r#"["https://corp.example/a/", "https://corp.example/b/c/"]"#,
+            r#"["https://corp.example:8443/a/", "https://corp.example/b/"]"#,
+            r#"["https://other.example/a/", "https://corp.example/b/"]"#,
+        ] {
+            assert_ne!(both, digest(other), "{other}");
+        }
     }
 }

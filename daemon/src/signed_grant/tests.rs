@@ -5,7 +5,12 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::revoked_list::parse_revoked;
 use super::*;
+use crate::bearer::Bearer;
+use crate::config::Config;
 use crate::policy::Operation;
+use crate::registry::Registry;
+
+const CORP: &str = "https://corp.example/";
 
 fn grants(folder: &std::path::Path) -> SignedGrants {
     let key = Ed25519KeyPair::generate().unwrap();
@@ -27,9 +32,14 @@ fn again(folder: &std::path::Path) -> SignedGrants {
     SignedGrants::read(&files).unwrap()
 }
 
+fn registry(scope: &str) -> Registry {
+    let config = Config::read(&format!("registries.corp.scopes = [\"{scope}\"]\n")).unwrap();
+    config.registries.into_values().next().unwrap()
+}
+
 fn create(grants: &SignedGrants, seconds: i64) -> (String, String) {
     let now = OffsetDateTime::now_utc();
-    let registries = Some(BTreeSet::from(["corp".parse().unwrap()]));
+    let registries = Some(BTreeMap::from([("corp".parse().unwrap(), registry(CORP).digest())]));
     let (grant, token) = grants
         .create(registries, false, now, now + time::Duration::seconds(seconds))
         .unwrap();
@@ -61,6 +71,32 @@ fn another_daemon_with_the_key_verifies_a_grant_until_it_is_revoked_or_expires()
         "a new daemon reads the list"
     );
     assert!(one.find(create(&one, 0).1.as_bytes()).is_none(), "expired");
+}
+
+#[test]
+fn a_grant_opens_no_other_registry_of_the_same_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let grants = grants(folder.path());
+    let bearer = Bearer::Grant(grants.find(create(&grants, 60).1.as_bytes()).unwrap());
+    let name = "corp".parse().unwrap();
+    let other = registry("https://other.example/");
+    assert!(bearer.covers(&name, &registry(CORP), Operation::Read));
+    assert!(!bearer.covers(&name, &other, Operation::Read) && !bearer.covers_registry(&name, &other));
+    // A grant for all registries is for later ones, too.
+    let now = OffsetDateTime::now_utc();
+    let (every, _) = grants
+        .create(None, false, now, now + time::Duration::seconds(60))
+        .unwrap();
+    assert!(Bearer::Grant(every).covers(&name, &other, Operation::Read));
+    // A grant of a former release has no digests.
+    let claims = format!(
+        r#"{{"iss":"regauth","jti":"0123456789abcdef","iat":{0},"exp":{1},"registries":["corp"],"write":false}}"#,
+        now.unix_timestamp(),
+        now.unix_timestamp() + 60,
+    );
+    let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(HEADER), URL_SAFE_NO_PAD.encode(claims));
+    let signature = URL_SAFE_NO_PAD.encode(grants.key.sign(signed.as_bytes()));
+    assert!(grants.find(format!("{signed}.{signature}").as_bytes()).is_none());
 }
 
 #[test]

@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::credential::source::token_client::TokenClient;
 use crate::file_stamp::FileStamp;
+use crate::proxy::upstream::Trust;
 use crate::workload::keys::{Keys, MAX_KEY_SET_BYTES};
 use crate::workload::rule::KeyLocation;
 use crate::workload::token::UnverifiedToken;
@@ -24,6 +25,8 @@ use crate::workload::token::UnverifiedToken;
 #[derive(Debug)]
 pub(crate) struct KeySource {
     state: Arc<State>,
+    /// Roots that vouch for the host of a URL.
+    roots: Trust,
     _end: DropGuard,
 }
 
@@ -33,22 +36,22 @@ struct State {
     keys: ArcSwapOption<Keys>,
     /// Asks for an attempt before it is due.
     wanted: Notify,
-    /// Number of attempts so far.
-    attempts: watch::Sender<u64>,
+    attempts: watch::Sender<Attempts>,
     /// Error of the last attempt.
     problem: ArcSwap<Option<String>>,
 }
 
+/// Numbers of the attempts so far: each ends before the next one begins.
+#[derive(Clone, Copy, Debug, Default)]
+struct Attempts {
+    begun: u64,
+    ended: u64,
+}
+
 impl KeySource {
-    /// Reads the keys from now on, as a task of `tasks`. `client` asks the host of a URL.
-    pub(crate) fn start(location: KeyLocation, client: TokenClient, tasks: &TaskTracker) -> Self {
-        let state = Arc::new(State {
-            location,
-            keys: ArcSwapOption::empty(),
-            wanted: Notify::new(),
-            attempts: watch::Sender::new(0),
-            problem: ArcSwap::default(),
-        });
+    /// Reads the keys from now on, as a task of `tasks`. `client` asks the host of a URL, which `roots` vouch for.
+    pub(crate) fn start(location: KeyLocation, client: TokenClient, roots: Trust, tasks: &TaskTracker) -> Self {
+        let state = Arc::new(State::new(location));
         let (end, follower) = (CancellationToken::new(), Arc::clone(&state));
         let guard = end.clone().drop_guard();
         tasks.spawn(async move {
@@ -57,7 +60,16 @@ impl KeySource {
                 () = follower.follow(&client) => {}
             }
         });
-        Self { state, _end: guard }
+        Self {
+            state,
+            roots,
+            _end: guard,
+        }
+    }
+
+    /// True if the keys come from a host that these roots vouch for, and no others.
+    pub(super) fn is_of_roots(&self, roots: &Trust) -> bool {
+        self.roots.has_same_roots(roots)
     }
 
     /// Reason why the last attempt to read the keys has failed.
@@ -72,23 +84,39 @@ impl KeySource {
 
     /// True if a key of the issuer has signed the token. Waits for an attempt to read the keys if the token's key is unknown.
     pub(super) async fn verify(&self, token: &UnverifiedToken<'_>) -> bool {
-        let mut attempts = self.state.attempts.subscribe();
-        attempts.mark_unchanged();
-        let known = self.state.keys.load_full();
-        if let Some(keys) = known.filter(|keys| keys.has_key_of(token)) {
-            return keys.verify(token);
-        }
-        self.state.wanted.notify_one();
-        // An attempt that takes longer serves the next token.
-        let _ = tokio::time::timeout(MAX_WAIT, attempts.changed()).await;
-        (self.state.keys.load().as_ref()).is_some_and(|keys| keys.verify(token))
+        self.state.verify(token).await
     }
 }
 
 impl State {
+    fn new(location: KeyLocation) -> Self {
+        Self {
+            location,
+            keys: ArcSwapOption::empty(),
+            wanted: Notify::new(),
+            attempts: watch::Sender::default(),
+            problem: ArcSwap::default(),
+        }
+    }
+
+    async fn verify(&self, token: &UnverifiedToken<'_>) -> bool {
+        let is_known = || self.keys.load().as_ref().is_some_and(|keys| keys.has_key_of(token));
+        if !is_known() {
+            let mut attempts = self.attempts.subscribe();
+            // The issuer may have published the key since the attempt that is under way asked for it.
+            let needed = attempts.borrow_and_update().begun + 1;
+            self.wanted.notify_one();
+            let read = attempts.wait_for(|attempts| attempts.ended >= needed || is_known());
+            // An attempt that takes longer serves the next token.
+            let _ = tokio::time::timeout(MAX_WAIT, read).await;
+        }
+        self.keys.load().as_ref().is_some_and(|keys| keys.verify(token))
+    }
+
     async fn follow(&self, client: &TokenClient) {
-        let mut failures = 0;
+        let mut failures = 0_u32;
         loop {
+            self.attempts.send_modify(|attempts| attempts.begun += 1);
             let stamp = self.stamp().await;
             let read = match &self.location {
                 KeyLocation::Url(url) => {
@@ -97,8 +125,8 @@ impl State {
                 }
                 KeyLocation::File(path) => read_file(path.clone()).await,
             };
-            failures = if self.take(read) { 0 } else { failures + 1 };
-            self.attempts.send_modify(|attempts| *attempts += 1);
+            failures = if self.take(read) { 0 } else { failures.saturating_add(1) };
+            self.attempts.send_modify(|attempts| attempts.ended = attempts.begun);
             match self.location {
                 KeyLocation::Url(_) => self.until_due(failures).await,
                 KeyLocation::File(_) => self.until_changed(stamp).await,
@@ -132,27 +160,30 @@ impl State {
 
     /// Waits until the keys are to be asked for again.
     async fn until_due(&self, failures: u32) {
-        tokio::time::sleep(MIN_INTERVAL).await;
-        let pause = match failures {
-            0 => MAX_AGE,
-            failures => (MIN_INTERVAL * 2_u32.saturating_pow(failures)).min(MAX_RETRY_INTERVAL),
-        };
+        let (shortest, longest) = pauses(failures);
+        tokio::time::sleep(shortest).await;
         tokio::select! {
             () = self.wanted.notified() => {}
-            () = tokio::time::sleep(pause - MIN_INTERVAL) => {}
+            () = tokio::time::sleep(longest - shortest) => {}
         }
     }
 
     /// Waits until the file differs from this stamp.
     async fn until_changed(&self, last_read: Option<FileStamp>) {
         loop {
-            tokio::select! {
-                // A token with an unknown key gets its answer at once: the file is looked at all the time.
-                () = self.wanted.notified() => self.attempts.send_modify(|attempts| *attempts += 1),
-                () = tokio::time::sleep(FILE_CHECK_INTERVAL) => {}
-            }
+            let is_wanted = tokio::select! {
+                () = self.wanted.notified() => true,
+                () = tokio::time::sleep(FILE_CHECK_INTERVAL) => false,
+            };
             if self.stamp().await != last_read {
                 return;
+            }
+            if is_wanted {
+                // A look that finds the file unchanged is an attempt, too.
+                self.attempts.send_modify(|attempts| {
+                    attempts.begun += 1;
+                    attempts.ended = attempts.begun;
+                });
             }
         }
     }
@@ -183,8 +214,22 @@ async fn read_file(path: PathBuf) -> Result<Bytes, String> {
         .map_err(|error| error.to_string())
 }
 
-/// Time between two attempts at a URL, however many tokens ask for unknown keys.
+/// Shortest and longest pause after so many failed attempts in a row: for tokens with unknown keys, and without any.
+fn pauses(failures: u32) -> (Duration, Duration) {
+    let doubled = |times: u32| MIN_INTERVAL * 2_u32.saturating_pow(times);
+    match failures {
+        0 => (MIN_INTERVAL, MAX_AGE),
+        _ => (
+            doubled(failures - 1).min(MAX_WANTED_INTERVAL),
+            doubled(failures).min(MAX_RETRY_INTERVAL),
+        ),
+    }
+}
+
+/// Shortest time between two attempts at a URL, however many tokens ask for unknown keys.
 const MIN_INTERVAL: Duration = Duration::from_secs(5);
+/// The same for an issuer that has failed for a while.
+const MAX_WANTED_INTERVAL: Duration = Duration::from_secs(20);
 /// Age at which keys are read again: an issuer may withdraw a key.
 const MAX_AGE: Duration = Duration::from_secs(15 * 60);
 /// Longest time between two attempts at an issuer that is away.
@@ -192,3 +237,68 @@ const MAX_RETRY_INTERVAL: Duration = Duration::from_secs(60);
 const FILE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// Longest wait of a token with an unknown key. Clients wait longer for their proxy.
 const MAX_WAIT: Duration = Duration::from_secs(8);
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::workload::tests::issuer::{Issuer, claims};
+
+    /// Runs `future` as far as it gets.
+    async fn poll_once<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {
+        tokio::select! {
+            biased;
+            output = future => Some(output),
+            () = std::future::ready(()) => None,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_waits_for_an_attempt_that_began_after_it_came() {
+        let (former, issuer) = (Issuer::new(), Issuer::new());
+        let state = State::new(KeyLocation::File("/keys".into()));
+        let text = issuer.token(&claims(&json!({})));
+        let token = UnverifiedToken::parse(text.as_bytes()).unwrap();
+        let begin = || state.attempts.send_modify(|attempts| attempts.begun += 1);
+        let end = |keys: serde_json::Value| {
+            state.take(Ok(keys.to_string().into()));
+            state.attempts.send_modify(|attempts| attempts.ended = attempts.begun);
+        };
+        begin();
+        let mut verified = pin!(state.verify(&token));
+        assert_eq!(poll_once(verified.as_mut()).await, None);
+        // The issuer publishes the key after it has answered.
+        end(json!({"keys": [former.key_set()["keys"][3]]}));
+        assert_eq!(poll_once(verified.as_mut()).await, None);
+        begin();
+        end(issuer.key_set());
+        assert_eq!(poll_once(verified.as_mut()).await, Some(true));
+        // Nobody waits for a key that is known, and for another one no longer than an attempt.
+        assert!(state.verify(&token).await);
+        end(json!({"keys": [former.key_set()["keys"][3]]}));
+        let mut refused = pin!(state.verify(&token));
+        assert_eq!(poll_once(refused.as_mut()).await, None);
+        begin();
+        end(json!({"keys": [former.key_set()["keys"][3]]}));
+        assert_eq!(poll_once(refused.as_mut()).await, Some(false));
+    }
+
+    #[test]
+    fn attempts_at_an_issuer_that_is_away_become_rarer_up_to_a_bound() {
+        for (failures, shortest, longest) in [
+            (0, 5, 900),
+            (1, 5, 10),
+            (2, 10, 20),
+            (3, 20, 40),
+            (4, 20, 60),
+            (40, 20, 60),
+            (u32::MAX, 20, 60),
+        ] {
+            let expected = (Duration::from_secs(shortest), Duration::from_secs(longest));
+            assert_eq!(pauses(failures), expected, "{failures} failures");
+        }
+    }
+}

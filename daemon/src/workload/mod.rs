@@ -25,6 +25,7 @@ pub(crate) use self::key_source::KeySource;
 pub(crate) use self::token::is_token;
 use crate::deadline::Deadline;
 use crate::policy::Operation;
+use crate::proxy::upstream::Trust;
 use crate::workload::rule::TrustRule;
 use crate::workload::token::{Algorithm, Claims, UnverifiedToken, is_printable};
 
@@ -47,31 +48,44 @@ pub(crate) struct WorkloadTrust(Vec<Arc<RuleInService>>);
 struct RuleInService {
     terms: TrustRule,
     keys: Arc<KeySource>,
+    /// Reason why the roots of the rule's `ca-file` could not be read.
+    roots_problem: Option<String>,
     /// Cancelled when the rule leaves the configuration.
     withdrawn: CancellationToken,
 }
 
 impl WorkloadTrust {
     /// Set with these rules. Rules and key sources of the previous set that are still of use go on, and the bearers of the
-    /// others lose what those opened.
-    pub(crate) fn replace(&self, rules: &[TrustRule], start: impl Fn(&TrustRule) -> KeySource) -> Self {
+    /// others lose what those opened. `read_roots` gives the roots that vouch for the host of a rule's keys. Keys that came by
+    /// other roots are fetched again.
+    pub(crate) fn replace(
+        &self,
+        rules: &[TrustRule],
+        read_roots: impl Fn(&TrustRule) -> Result<Trust, String>,
+        start: impl Fn(&TrustRule, Trust) -> KeySource,
+    ) -> Self {
         let mut next: Vec<Arc<RuleInService>> = Vec::new();
         for terms in rules {
-            let same = |other: &&Arc<RuleInService>| other.terms == *terms;
+            let roots = read_roots(terms);
             let has_same_keys = |other: &&Arc<RuleInService>| {
+                let is_of_roots = |roots| other.keys.is_of_roots(roots);
                 (&other.terms.keys, &other.terms.ca_file) == (&terms.keys, &terms.ca_file)
+                    // A file that is half written takes nothing away.
+                    && roots.as_ref().map_or(true, is_of_roots)
             };
-            let rule = self.0.iter().find(same).cloned().unwrap_or_else(|| {
-                let running = next.iter().chain(&self.0).find(has_same_keys);
-                Arc::new(RuleInService {
-                    terms: terms.clone(),
-                    keys: running.map_or_else(|| Arc::new(start(terms)), |rule| Arc::clone(&rule.keys)),
-                    withdrawn: CancellationToken::new(),
-                })
-            });
-            next.push(rule);
+            let running = next.iter().chain(&self.0).find(has_same_keys);
+            let running = running.map(|rule| Arc::clone(&rule.keys));
+            let roots_problem = roots.as_ref().err().cloned();
+            let keys = running.unwrap_or_else(|| Arc::new(start(terms, roots.unwrap_or_else(|_| Trust::nobody()))));
+            let same = self.0.iter().find(|other| other.terms == *terms);
+            next.push(Arc::new(RuleInService {
+                terms: terms.clone(),
+                keys,
+                roots_problem,
+                withdrawn: same.map_or_else(CancellationToken::new, |rule| rule.withdrawn.clone()),
+            }));
         }
-        let is_gone = |rule: &&Arc<RuleInService>| !next.iter().any(|other| Arc::ptr_eq(rule, other));
+        let is_gone = |rule: &&Arc<RuleInService>| !next.iter().any(|other| other.terms == rule.terms);
         self.0.iter().filter(is_gone).for_each(|rule| rule.withdrawn.cancel());
         Self(next)
     }
@@ -81,9 +95,17 @@ impl WorkloadTrust {
         self.0.is_empty()
     }
 
-    /// Rules with the reason why their keys cannot be read, if so.
-    pub(crate) fn rules(&self) -> impl Iterator<Item = (&TrustRule, Option<String>)> {
-        self.0.iter().map(|rule| (&rule.terms, rule.keys.problem()))
+    /// Rules with the reasons why their roots or their keys cannot be read.
+    pub(crate) fn rules(&self) -> impl Iterator<Item = (&TrustRule, Vec<String>)> {
+        self.0.iter().map(|rule| {
+            let problems = rule.roots_problem.clone().into_iter().chain(rule.keys.problem());
+            (&rule.terms, problems.collect())
+        })
+    }
+
+    /// Reasons why the roots of rules could not be read, each with its issuer.
+    pub(crate) fn roots_problems(&self) -> impl Iterator<Item = (&str, &str)> {
+        (self.0.iter()).filter_map(|rule| Some((rule.terms.issuer.as_str(), rule.roots_problem.as_deref()?)))
     }
 
     /// Verifies a token and finds what it opens.

@@ -1,7 +1,7 @@
 //! Tests of the trust rules, with tokens of an issuer that has a key of each kind.
 
 mod attacks;
-mod issuer;
+pub(super) mod issuer;
 
 use std::path::Path;
 
@@ -60,11 +60,18 @@ fn rules(file: &Path) -> Vec<TrustRule> {
 }
 
 fn trust(previous: &WorkloadTrust, rules: &[TrustRule]) -> WorkloadTrust {
+    trust_with(previous, rules, &Ok(Trust::nobody()))
+}
+
+/// As [`trust`], with what the `ca-file` of all rules has.
+fn trust_with(previous: &WorkloadTrust, rules: &[TrustRule], roots: &Result<Trust, String>) -> WorkloadTrust {
     let tasks = TaskTracker::new();
-    previous.replace(rules, |rule| {
+    let start = |rule: &TrustRule, roots: Trust| {
         let dialer = Dialer::new(ProxyRules::direct(), Trust::system(&[])).unwrap();
-        KeySource::start(rule.keys.clone(), TokenClient::new(&dialer, Trust::nobody()), &tasks)
-    })
+        let client = TokenClient::new(&dialer, roots.clone());
+        KeySource::start(rule.keys.clone(), client, roots, &tasks)
+    };
+    previous.replace(rules, |_| roots.clone(), start)
 }
 
 fn name(text: &str) -> RegistryName {
@@ -167,4 +174,36 @@ async fn a_rule_that_leaves_the_configuration_closes_what_it_opened() {
     trust(&fewer, &[]);
     workload.ended().await;
     assert!(!workload.covers_registry(&name("corp")));
+}
+
+#[tokio::test]
+async fn keys_are_fetched_again_when_the_roots_of_their_host_change() {
+    let root = rcgen::generate_simple_self_signed(["root.example".to_owned()]).unwrap();
+    let (old, new) = (Trust::system(&[]), Trust::system(&[root.cert.der().clone()]));
+    let issuer = Issuer::new();
+    let gateway = Gateway::new(&issuer).await;
+    let rules: Vec<TrustRule> = gateway.trust.rules().map(|(rule, _)| rule.clone()).collect();
+    let before = trust_with(&gateway.trust, &rules, &Ok(old.clone()));
+    let workload = before
+        .authenticate(issuer.token(&claims(&json!({}))).as_bytes())
+        .await
+        .unwrap();
+    let has_same_keys = |one: &WorkloadTrust, other: &WorkloadTrust| Arc::ptr_eq(&one.0[0].keys, &other.0[0].keys);
+
+    let unchanged = trust_with(&before, &rules, &Ok(old));
+    assert!(has_same_keys(&before, &unchanged));
+    // A file that cannot be read takes nothing away, and is a problem.
+    let unread = trust_with(&unchanged, &rules, &Err("it has no certificate".to_owned()));
+    assert!(has_same_keys(&before, &unread));
+    let problems = |trust: &WorkloadTrust| trust.rules().flat_map(|(_, problems)| problems).collect::<Vec<_>>();
+    assert_eq!(problems(&unread), ["it has no certificate"; 2]);
+    let expected = ("https://issuer.example", "it has no certificate");
+    assert_eq!(unread.roots_problems().collect::<Vec<_>>(), [expected; 2]);
+    let changed = trust_with(&unread, &rules, &Ok(new));
+    assert!(!has_same_keys(&before, &changed) && problems(&changed).is_empty());
+    // The two rules of one issuer share its keys, and bearers go on.
+    assert!(Arc::ptr_eq(&changed.0[0].keys, &changed.0[1].keys));
+    assert!(workload.covers_registry(&name("corp")));
+    trust(&changed, &[]);
+    workload.ended().await;
 }

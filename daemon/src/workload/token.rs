@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -176,9 +177,14 @@ impl Claims {
 #[derive(Debug)]
 pub(super) struct NoTime;
 
-/// True for a text without control characters.
+/// True for a text that a person reads as it is: without control characters, and without characters that are invisible or
+/// reorder others (Unicode's "Default_Ignorable_Code_Point", UAX #9). Two subjects that look alike differ.
 pub(super) fn is_printable(text: &str) -> bool {
-    !text.chars().any(char::is_control)
+    !text.chars().any(|letter| letter.is_control() || is_invisible(letter))
+}
+
+fn is_invisible(letter: char) -> bool {
+    INVISIBLE.iter().any(|range| range.contains(&letter))
 }
 
 /// JSON object whose names all differ: readers disagree about which of two equal ones counts.
@@ -210,6 +216,28 @@ impl<'de> Visitor<'de> for UniqueNamesVisitor {
     }
 }
 
+/// Characters without a form of their own.
+const INVISIBLE: [RangeInclusive<char>; 19] = [
+    '\u{ad}'..='\u{ad}',
+    '\u{34f}'..='\u{34f}',
+    '\u{61c}'..='\u{61c}',
+    '\u{115f}'..='\u{1160}',
+    '\u{17b4}'..='\u{17b5}',
+    '\u{180b}'..='\u{180f}',
+    '\u{200b}'..='\u{200f}',
+    '\u{2028}'..='\u{202e}',
+    '\u{2060}'..='\u{206f}',
+    '\u{3164}'..='\u{3164}',
+    '\u{fe00}'..='\u{fe0f}',
+    '\u{feff}'..='\u{feff}',
+    '\u{ffa0}'..='\u{ffa0}',
+    '\u{fff0}'..='\u{fffb}',
+    '\u{1bca0}'..='\u{1bca3}',
+    '\u{1d173}'..='\u{1d17a}',
+    '\u{e0000}'..='\u{e0fff}',
+    '\u{2800}'..='\u{2800}',
+    '\u{13430}'..='\u{1343f}',
+];
 /// Longest token. Those of CI systems take one to three KiB.
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
 /// Types of a token that may prove an identity.

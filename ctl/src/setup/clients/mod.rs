@@ -32,7 +32,7 @@ pub(super) use mercurial::MERCURIAL;
 pub(super) use node::{BUN, NPM, YARN};
 pub(super) use python::{PIP, UV};
 pub(super) use ruby::GEM;
-pub(super) use shell::SHELL;
+pub(super) use shell::{SHELL, profiles};
 
 /// Row of the table.
 #[derive(Clone, Copy)]
@@ -123,7 +123,7 @@ fn one_file(path: PathBuf, format: Format, settings: Vec<Setting>, notes: Vec<St
     }
 }
 
-fn setting(key: &[&str], value: SettingValue) -> Setting {
+pub(super) fn setting(key: &[&str], value: SettingValue) -> Setting {
     let key = key.iter().map(ToString::to_string).collect();
     Setting { key, value }
 }

@@ -1,6 +1,6 @@
 //! The shell: the environment for everything that it starts.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use regauth_shared::ErrorBody;
 
@@ -8,6 +8,7 @@ use super::{CONFIG_ROLE, Client, Context, FileSettings, ToolSettings, setting};
 use crate::client_files;
 use crate::environment;
 use crate::setup::format::Format;
+use crate::setup::record::SetupRecord;
 use crate::setup::setting::SettingValue;
 use crate::setup::target::SetupTarget;
 use crate::shell::Shell;
@@ -33,17 +34,7 @@ fn settings(context: &Context<'_>) -> Result<ToolSettings, ErrorBody> {
         format: Format::Whole,
         settings: vec![setting(&[], SettingValue::Text(script))],
     };
-    let recorded = context.earlier.path_of(LOGIN_ROLE).map(Path::to_owned);
-    let login_profile = recorded.or_else(|| context.target.login_profile());
-    let login_profile = login_profile.filter(|login| *login != profile);
-    let login_profile = login_profile.map(|path| (LOGIN_ROLE, path));
-    let profiles = login_profile.into_iter().chain([(CONFIG_ROLE, profile)]);
-    let profiles = profiles.map(|(role, path)| FileSettings {
-        role,
-        path,
-        format: Format::Line,
-        settings: vec![setting(&[], SettingValue::Text(line.clone()))],
-    });
+    let profiles = profiles(profile, context.target, context.earlier, &line);
     let client_files = client_files::all(info).into_iter().map(|file| FileSettings {
         role: file.role,
         path: file.path,
@@ -57,6 +48,26 @@ fn settings(context: &Context<'_>) -> Result<ToolSettings, ErrorBody> {
             .collect(),
         notes: vec!["running shells do not change; `eval \"$(regauthctl env)\"` sets this one up".to_owned()],
         other_files: Vec::new(),
+    })
+}
+
+/// Profiles of the shell with this line: the one of all shells, and the one of login shells if it is another.
+pub(in crate::setup) fn profiles(
+    profile: PathBuf,
+    target: &SetupTarget,
+    earlier: &SetupRecord,
+    line: &str,
+) -> impl Iterator<Item = FileSettings> {
+    let recorded = earlier.path_of(LOGIN_ROLE).map(Path::to_owned);
+    let login_profile = recorded.or_else(|| target.login_profile());
+    let login_profile = login_profile.filter(|login| *login != profile);
+    let login_profile = login_profile.map(|path| (LOGIN_ROLE, path));
+    let profiles = login_profile.into_iter().chain([(CONFIG_ROLE, profile)]);
+    profiles.map(|(role, path)| FileSettings {
+        role,
+        path,
+        format: Format::Line,
+        settings: vec![setting(&[], SettingValue::Text(line.to_owned()))],
     })
 }
 

@@ -16,6 +16,7 @@ use crate::control::controller::Controller;
 use crate::control::state::{HostIdentity, State, StateGuard};
 use crate::credential::store::{Item, StoreError};
 use crate::host::Host;
+use crate::proxy::exchange::action_seal::ActionSeal;
 
 impl Controller {
     /// Gives each of `hosts` an authority: the one that journal and store have, or a new one. A host stays without one while
@@ -40,7 +41,7 @@ impl Controller {
     async fn ensure_authority(&self, state: &mut StateGuard<'_>, host: &Host) -> Result<(), ErrorBody> {
         if let Some(folder) = &self.at_start.authorities {
             let authority = shared_authority(folder, host).await?;
-            let identity = identity(authority).map_err(|error| authority_error(host, &error))?;
+            let identity = shared_identity(authority).map_err(|error| authority_error(host, &error))?;
             state.identities.insert(host.clone(), identity);
             return Ok(());
         }
@@ -223,6 +224,16 @@ fn identity(authority: Authority) -> Result<HostIdentity, AuthorityError> {
         authority,
         tls,
         tls_for_git: Arc::new(tls_for_git),
+        action_seal: None,
+    })
+}
+
+/// Identity by an authority that daemons share.
+fn shared_identity(authority: Authority) -> Result<HostIdentity, AuthorityError> {
+    let action_seal = Some(Arc::new(ActionSeal::shared(&authority)?));
+    Ok(HostIdentity {
+        action_seal,
+        ..identity(authority)?
     })
 }
 

@@ -37,8 +37,9 @@ use crate::credential::store::StoreError;
 use crate::host::Host;
 use crate::journal::Journal;
 use crate::policy::binding::Binding;
+use crate::proxy::exchange::action_seal::ActionSeal;
 use crate::proxy::exchange::error::ProxyError;
-use crate::proxy::routes::{RegistryRoute, Routes};
+use crate::proxy::routes::{HostKeys, RegistryRoute, Routes};
 use crate::registry::{Kind, Registry};
 
 /// Registries in service, by name.
@@ -123,7 +124,11 @@ impl State {
                 .iter()
                 .filter(on_origin)
                 .all(|route| route.registry.kind == Kind::Git);
-            Some(Arc::clone(if only_git { &identity.tls_for_git } else { &identity.tls }))
+            let tls = if only_git { &identity.tls_for_git } else { &identity.tls };
+            Some(HostKeys {
+                tls: Arc::clone(tls),
+                action_seal: identity.action_seal.clone(),
+            })
         });
         routes.refusing_with(without_authority)
     }
@@ -140,6 +145,8 @@ pub(crate) struct HostIdentity {
     /// TLS with HTTP/1.1 only, for hosts with git registries only: large pushes over HTTP/2 can hang in git and libcurl
     /// (<https://github.com/git/git/issues/1608>).
     pub(crate) tls_for_git: Arc<rustls::ServerConfig>,
+    /// Seal for tokens of Git LFS, if the authority is one that daemons share.
+    pub(crate) action_seal: Option<Arc<ActionSeal>>,
 }
 
 /// The [`State`] behind a lock, and the [`Snapshot`] of it that was published last.

@@ -1,6 +1,6 @@
 //! `grant`, `grants` and `revoke`: who else may use the proxy.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,8 +25,9 @@ pub(crate) async fn grant(controller: &Controller, request: request::Grant) -> R
     let _grants = controller.state.lock_grants().await?;
     // Under the lock: a removal takes it after it has published that the registry is gone.
     let snapshot = controller.snapshot();
+    let mut registries = BTreeMap::new();
     for name in &request.registries {
-        snapshot.registry(name)?;
+        registries.insert(name.clone(), snapshot.registry(name)?.registry.digest());
     }
     if request.seconds == 0 || request.seconds > MAX_LIFETIME.as_secs() {
         return Err(ErrorBody::new(
@@ -35,7 +36,7 @@ pub(crate) async fn grant(controller: &Controller, request: request::Grant) -> R
         ));
     }
     if request.signed {
-        return signed_grant(controller, request);
+        return signed_grant(controller, &request, registries);
     }
     let grants = controller.proxy.grants.load();
     if grants.valid().count() >= MAX_GRANTS {
@@ -43,7 +44,7 @@ pub(crate) async fn grant(controller: &Controller, request: request::Grant) -> R
         return Err(ErrorBody::new(ErrorKind::Refused, message)
             .hint("`regauthctl grants` lists them; `regauthctl revoke ID` ends one"));
     }
-    let registries: BTreeSet<_> = request.registries.into_iter().collect();
+    let registries: BTreeSet<_> = registries.into_keys().collect();
     let now = OffsetDateTime::now_utc();
     let expires = now + Duration::from_secs(request.seconds);
     let (grant, token) = Grant::create(
@@ -65,17 +66,20 @@ pub(crate) async fn grant(controller: &Controller, request: request::Grant) -> R
 }
 
 /// Creates a grant that every daemon with the same key accepts. No file has it.
-fn signed_grant(controller: &Controller, request: request::Grant) -> Result<Granted, ErrorBody> {
+fn signed_grant(
+    controller: &Controller,
+    request: &request::Grant,
+    registries: BTreeMap<RegistryName, String>,
+) -> Result<Granted, ErrorBody> {
     let Some(signed) = &controller.proxy.signed_grants else {
         let message = "this daemon has no key for signed grants";
         let hint = "set signed-grants = { key = \"…\", revoked = \"…\" } in config.toml and restart regauthd, or leave out \
                     --signed";
         return Err(ErrorBody::new(ErrorKind::Refused, message).hint(hint));
     };
-    let registries: BTreeSet<_> = request.registries.into_iter().collect();
     let now = OffsetDateTime::now_utc();
     let expires = now + Duration::from_secs(request.seconds);
-    let registries = Some(registries).filter(|set| !set.is_empty());
+    let registries = Some(registries).filter(|map| !map.is_empty());
     let created = signed.create(registries, request.write, now, expires);
     let (grant, token) = created.map_err(|error| ErrorBody::new(ErrorKind::Failed, error.to_string()))?;
     tracing::info!(

@@ -45,7 +45,8 @@ pub(crate) async fn start(controller: &Controller, config: &Config) -> Result<()
         controller.write_journal(&state.journal).await?;
     }
     controller.publish(&state);
-    workload_trust::apply(controller, config);
+    // `status` and the log have its notes.
+    let _ = workload_trust::apply(controller, config);
     Ok(())
 }
 
@@ -99,9 +100,8 @@ pub(super) async fn reload_config(controller: &Controller, state: &mut StateGuar
             break (before, config);
         }
     };
-    workload_trust::apply(controller, &config);
-    let troubles = state.registries.values().filter_map(|route| route.trouble.clone());
-    let mut notes: Vec<String> = troubles.collect();
+    let mut notes = workload_trust::apply(controller, &config);
+    notes.extend(state.registries.values().filter_map(|route| route.trouble.clone()));
     notes.extend(state.registries.values().filter_map(|route| {
         let unconfirmed = route.unconfirmed.as_ref()?;
         Some(unconfirmed.message(&route.name))

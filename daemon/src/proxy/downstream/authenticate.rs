@@ -215,7 +215,7 @@ impl Client {
     /// [`ProxyError::WriteDenied`] or [`ProxyError::GrantDenied`].
     pub(crate) fn authorize(&self, registry: &RegistryRoute, operation: Operation) -> Result<(), ProxyError> {
         match &self.bearer {
-            Some(bearer) if bearer.covers(&registry.name, operation) => Ok(()),
+            Some(bearer) if bearer.covers(&registry.name, &registry.registry, operation) => Ok(()),
             Some(_) => Err(ProxyError::GrantDenied),
             None if operation == Operation::Write && !registry.writes_are_open() => {
                 Err(ProxyError::WriteDenied(registry.name.clone()))
@@ -263,7 +263,7 @@ impl Client {
     pub(crate) fn authorize_passthrough(&self, host: Option<&InterceptedHost>) -> Result<(), ProxyError> {
         let opens = |bearer: &Bearer, host: &InterceptedHost| {
             let mut registries = host.registries();
-            registries.any(|registry| bearer.covers_registry(&registry.name))
+            registries.any(|registry| bearer.covers_registry(&registry.name, &registry.registry))
         };
         match &self.bearer {
             Some(bearer) if !host.is_some_and(|host| opens(bearer, host)) => Err(ProxyError::GrantDenied),

@@ -12,9 +12,10 @@ use http::HeaderValue;
 use regauth_shared::RegistryName;
 use zeroize::Zeroizing;
 
+use crate::authority::{Authority, AuthorityError};
 use crate::host::Origin;
 
-/// Key of this process. Tokens that another process has sealed do not open.
+/// Key of this process, or of the daemons that share a host's authority. Tokens that were sealed with another key do not open.
 pub(crate) struct ActionSeal {
     /// `None` if the system gave no random numbers: then nothing is sealed.
     key: Option<RandomizedNonceKey>,
@@ -27,6 +28,17 @@ impl ActionSeal {
         let filled = aws_lc_rs::rand::fill(&mut *bytes);
         let key = filled.and_then(|()| RandomizedNonceKey::new(&AES_256_GCM_SIV, &*bytes));
         Self { key: key.ok() }
+    }
+
+    /// Seal of all daemons that share a host's authority: an object may be sent through another one than the answer that
+    /// names it.
+    ///
+    /// # Errors
+    /// As [`Authority::derive_secret`].
+    pub(crate) fn shared(authority: &Authority) -> Result<Self, AuthorityError> {
+        let secret = authority.derive_secret(PURPOSE)?;
+        let key = RandomizedNonceKey::new(&AES_256_GCM_SIV, &*secret);
+        Ok(Self { key: key.ok() })
     }
 
     /// Encrypts a token for requests to `registry` on `host`.
@@ -62,10 +74,28 @@ impl fmt::Debug for ActionSeal {
 }
 
 const KEY_LENGTH: usize = 32;
+const PURPOSE: &[u8] = b"tokens of Git LFS, AES-256-GCM-SIV, 1";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authority::file;
+
+    #[test]
+    fn daemons_that_share_an_authority_open_what_another_has_sealed() {
+        let restored = |text: &str| file::restore(&"corp.example".parse().unwrap(), text).unwrap();
+        let [text, another] = [(), ()].map(|()| file::create(&"corp.example".parse().unwrap()).unwrap());
+        let [one, two, third] = [&text, &text, &another].map(|text| ActionSeal::shared(&restored(text)).unwrap());
+        let (corp, here) = (
+            "corp".parse().unwrap(),
+            Origin::parse("corp.example", Some(443)).unwrap(),
+        );
+        let sealed = one.seal(&corp, &here, "Bearer theirs").unwrap();
+        let value = HeaderValue::from_str(&sealed).unwrap();
+        assert_eq!(two.open(&corp, &here, &value).unwrap(), "Bearer theirs");
+        assert_eq!(third.open(&corp, &here, &value), None);
+        assert_eq!(ActionSeal::new().open(&corp, &here, &value), None);
+    }
 
     #[test]
     fn a_sealed_token_opens_for_its_registry_and_host_only() {

@@ -171,7 +171,8 @@ impl Actions<'_> {
         };
         let value = headers.remove(&name);
         let token = value.as_ref().and_then(Value::as_str);
-        let sealed = token.and_then(|token| self.seal.seal(&registry.name, &host.origin, token));
+        let seal = host.action_seal.as_deref().unwrap_or(self.seal);
+        let sealed = token.and_then(|token| seal.seal(&registry.name, &host.origin, token));
         if let Some(sealed) = sealed {
             headers.insert(ACTION_AUTHORIZATION.as_str().to_owned(), sealed.into());
         }

@@ -114,7 +114,8 @@ pub(crate) async fn handle(
     let failed = |error: &ProxyError| failure_log::registry_failed(registry, &host.origin, error);
     let may_be_lfs = matches!(registry.registry.kind, Kind::Git | Kind::Generic);
     if let Some(sealed) = action_authorization.filter(|_| may_be_lfs) {
-        let token = worker.state.action_seal.open(&registry.name, &host.origin, &sealed);
+        let seal = host.action_seal.as_deref().unwrap_or(&worker.state.action_seal);
+        let token = seal.open(&registry.name, &host.origin, &sealed);
         let token = token.ok_or(RequestProblem::ActionToken)?;
         replace_header(&mut parts.headers, &registry.registry.scheme.header(), token);
         let request = Request::from_parts(parts, body);

@@ -82,7 +82,7 @@ impl Trust {
     }
 
     /// Returns true if `other` has the same roots.
-    pub(super) fn has_same_roots(&self, other: &Self) -> bool {
+    pub(crate) fn has_same_roots(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.roots, &other.roots) || self.roots.roots == other.roots.roots
     }
 

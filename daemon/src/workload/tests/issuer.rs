@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 /// Issuer with a key of each kind.
-pub(super) struct Issuer {
+pub(in crate::workload) struct Issuer {
     rsa: RsaKeyPair,
     p256: EcdsaKeyPair,
     p384: EcdsaKeyPair,
@@ -21,7 +21,7 @@ pub(super) struct Issuer {
 }
 
 impl Issuer {
-    pub(super) fn new() -> Self {
+    pub(in crate::workload) fn new() -> Self {
         let ecdsa = |algorithm| EcdsaKeyPair::generate(algorithm).unwrap();
         Self {
             rsa: RsaKeyPair::generate(KeySize::Rsa2048).unwrap(),
@@ -32,7 +32,7 @@ impl Issuer {
     }
 
     /// Its key set. The key of P-384 is of no use.
-    pub(super) fn key_set(&self) -> Value {
+    pub(in crate::workload) fn key_set(&self) -> Value {
         let point = self.p256.public_key().as_ref();
         let wide = self.p384.public_key().as_ref();
         json!({"keys": [
@@ -44,7 +44,7 @@ impl Issuer {
         ]})
     }
 
-    pub(super) fn modulus(&self) -> Vec<u8> {
+    pub(in crate::workload) fn modulus(&self) -> Vec<u8> {
         self.rsa
             .public_key()
             .modulus()
@@ -73,27 +73,27 @@ impl Issuer {
     }
 
     /// Token with this header and these claims, each a JSON text.
-    pub(super) fn token_of(&self, header: &str, claims: &str, by: &str) -> String {
+    pub(in crate::workload) fn token_of(&self, header: &str, claims: &str, by: &str) -> String {
         let signed = format!("{}.{}", encode(header), encode(claims));
         let signature = encode(self.sign(by, signed.as_bytes()));
         format!("{signed}.{signature}")
     }
 
-    pub(super) fn token(&self, claims: &str) -> String {
+    pub(in crate::workload) fn token(&self, claims: &str) -> String {
         self.token_of(r#"{"alg":"RS256","kid":"rsa","typ":"JWT"}"#, claims, "rsa")
     }
 }
 
-pub(super) fn encode(bytes: impl AsRef<[u8]>) -> String {
+pub(in crate::workload) fn encode(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-pub(super) fn now() -> i64 {
+pub(in crate::workload) fn now() -> i64 {
     OffsetDateTime::now_utc().unix_timestamp()
 }
 
 /// Claims of a job, with changes: a null takes a claim away.
-pub(super) fn claims(changes: &Value) -> String {
+pub(in crate::workload) fn claims(changes: &Value) -> String {
     let mut claims = json!({
         "iss": "https://issuer.example", "aud": "regauth", "sub": "repo:corp/plans:ref:refs/heads/main",
         "repository": "corp/plans", "ref": "refs/heads/main", "protected": true,
