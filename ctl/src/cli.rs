@@ -168,6 +168,7 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
 fn carry_out(verb: DaemonVerb, home: Option<&Path>, json: bool, system: bool) -> Result<Report, ErrorBody> {
     let folders = connect::folders(home)?;
     let client = client(system, &folders, &verb)?;
+    let client = if json { client } else { client.at_terminal() };
     let daemon_folders = daemon_folders(&client, &folders);
     let updated = |report: Report| report.with_lines(&clients::refresh(&folders, &client));
     match verb {

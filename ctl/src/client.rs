@@ -7,6 +7,7 @@
 
 mod connection;
 mod release;
+mod waiting;
 
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use regauth_shared::frame::Answer;
 use regauth_shared::paths::Folders;
+use regauth_shared::presence::{Asks, Guarded};
 use regauth_shared::version::{Greeting, Hello, PROTOCOL};
 use regauth_shared::{ErrorBody, Request};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
@@ -28,8 +30,10 @@ pub(crate) use self::connection::Lines;
 use self::connection::{Connection, LOCAL_TIMEOUT, timed_out};
 pub(crate) use self::release::RESTART_HINT;
 use self::release::{SAME_RELEASE_HINT, explain_unknown_request, version_mismatch};
+use self::waiting::Waiting;
 use crate::error;
 use crate::progress::Progress;
+use crate::prompt;
 use crate::socket_owner::TrustedOwners;
 
 /// Client of one daemon. Each request opens a connection of its own.
@@ -42,6 +46,7 @@ pub(crate) struct Client {
     permission_hint: &'static str,
     diagnose: Option<Diagnose>,
     is_guarded: bool,
+    is_at_terminal: bool,
 }
 
 /// Looks for the reason why a daemon stays silent; `None` if it may just be slow.
@@ -74,6 +79,7 @@ impl Client {
             permission_hint: "a daemon obeys the user that it runs as; become that user, or start a daemon of your own",
             diagnose: None,
             is_guarded: false,
+            is_at_terminal: false,
         }
     }
 
@@ -117,6 +123,14 @@ impl Client {
         }
     }
 
+    /// Lets polkit ask in the terminal, if this is one.
+    pub(crate) fn at_terminal(self) -> Self {
+        Self {
+            is_at_terminal: prompt::is_interactive(),
+            ..self
+        }
+    }
+
     /// Checks that a daemon runs and speaks our protocol version, without a request.
     ///
     /// Commands call it before they ask a person for anything.
@@ -133,8 +147,7 @@ impl Client {
     /// No daemon runs, it speaks another protocol version, it hangs or it closes the connection; or the error that it
     /// answers.
     pub(crate) fn call<T: DeserializeOwned>(&self, request: &Request) -> Result<Reply<T>, ErrorBody> {
-        let (mut connection, daemon) = self.send(request)?;
-        let line = self.wait_for_answer(&mut connection, request)?;
+        let (_, daemon, line) = self.ask(request)?;
         parse_answer(&line).map_err(|error| explain_unknown_request(&daemon, error))
     }
 
@@ -148,8 +161,8 @@ impl Client {
         request: &Request,
         exit_timeout: impl FnOnce(&T) -> Duration,
     ) -> Result<Reply<T>, ErrorBody> {
-        let (mut connection, _) = self.send(request)?;
-        let reply = parse_answer(&self.wait_for_answer(&mut connection, request)?)?;
+        let (mut connection, _, line) = self.ask(request)?;
+        let reply = parse_answer(&line)?;
         let _progress = Progress::start("waiting for regauthd to end");
         connection.wait_for_close(exit_timeout(&reply.answer))?;
         Ok(reply)
@@ -160,15 +173,13 @@ impl Client {
     /// # Errors
     /// As [`Client::call`].
     pub(crate) fn stream<T: DeserializeOwned>(&self, request: &Request) -> Result<Lines, ErrorBody> {
-        let (mut connection, daemon) = self.send(request)?;
-        let line = self.wait_for_answer(&mut connection, request)?;
+        let (connection, daemon, line) = self.ask(request)?;
         parse_answer::<T>(&line).map_err(|error| explain_unknown_request(&daemon, error))?;
         Ok(Lines::of(connection))
     }
 
     /// Waits for the answer for as long as the daemon greets other clients, at most [`ANSWER_TIMEOUT`].
-    fn wait_for_answer(&self, connection: &mut Connection, request: &Request) -> Result<String, ErrorBody> {
-        let _progress = Progress::start(waited_for(request));
+    fn wait_for_answer(&self, connection: &mut Connection) -> Result<String, ErrorBody> {
         let begin = Instant::now();
         while !connection.is_readable_within(LIVENESS_INTERVAL) {
             // The answer, or the end of the connection, may have come since.
@@ -188,14 +199,29 @@ impl Client {
         connection.read_line(LOCAL_TIMEOUT)
     }
 
-    fn send(&self, request: &Request) -> Result<(Connection, Hello), ErrorBody> {
+    /// Sends a request and reads the first line of the answer.
+    fn ask(&self, request: &Request) -> Result<(Connection, Hello, String), ErrorBody> {
         let line = request
             .to_line()
             .map_err(|error| error::failed(format!("the request has no JSON form: {error}")))?;
         let line = Zeroizing::new(line + "\n");
         let (mut connection, daemon) = self.open()?;
+        let _waiting = match request {
+            _ if self.will_ask(&daemon, request) => Waiting::for_confirmation(self.is_at_terminal),
+            Request::RemoveRegistry(_) if daemon.asks && self.is_guarded => {
+                Waiting::for_answer_or_confirmation(request, self.is_at_terminal)
+            }
+            _ => Waiting::for_answer(request),
+        };
         connection.write_line(&line)?;
-        Ok((connection, daemon))
+        let answer = self.wait_for_answer(&mut connection)?;
+        Ok((connection, daemon, answer))
+    }
+
+    /// True if polkit asks the person about this request, unless a rule decides.
+    fn will_ask(&self, daemon: &Hello, request: &Request) -> bool {
+        let asks = |guarded: Guarded| self.is_guarded || guarded.asks != Asks::GuardedOnly;
+        daemon.asks && request.guarded().is_some_and(asks) && !request.has_proof()
     }
 
     fn open(&self) -> Result<(Connection, Hello), ErrorBody> {
@@ -262,22 +288,6 @@ impl Client {
                 self.socket.display()
             )),
         }
-    }
-}
-
-/// Progress line for a request: the registry, the store or the daemon that it may wait for.
-fn waited_for(request: &Request) -> &'static str {
-    match request {
-        Request::AddRegistry(_)
-        | Request::CheckRegistry(_)
-        | Request::SetRegistry(_)
-        | Request::ReplaceConfiguration(_)
-        | Request::Rotate(_)
-        | Request::Verify(_)
-        | Request::DeviceLogin(_)
-        | Request::DeviceLoginPoll(_) => "waiting for the registry",
-        Request::Unlock(_) | Request::Store(_) | Request::StoreMove(_) | Request::Logout(_) => "waiting for the store",
-        _ => "waiting for regauthd",
     }
 }
 

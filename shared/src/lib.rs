@@ -4,6 +4,7 @@
 //!
 //! - [`name`], [`secret`] and [`passphrase`]: the checked strings that requests carry.
 //! - [`request`], [`response`], [`error`]: what travels over the control socket, one message per line ([`frame`]).
+//! - [`presence`]: the requests that need a person.
 //! - [`event`]: what the daemon reports as it happens, in the stream of `watch` and in the audit log.
 //! - [`hand_over`]: registries and tokens on their way from a user's store to a guarded daemon, through a pipe.
 //! - [`version`]: the greeting, and how releases of different age work together.
@@ -30,6 +31,7 @@ pub mod name;
 pub mod passphrase;
 pub mod secret;
 
+pub mod presence;
 pub mod request;
 pub mod response;
 

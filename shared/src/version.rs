@@ -28,15 +28,19 @@ pub struct Hello {
     pub versions: Vec<u32>,
     /// Version of the program.
     pub daemon: String,
+    /// True if polkit asks a person for a guarded request of this client ([`crate::presence`]).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub asks: bool,
 }
 
 impl Greeting {
-    /// Greeting of this release.
-    pub fn ours() -> Self {
+    /// Greeting of this release to a client whose guarded requests are asked about, or not.
+    pub fn ours(asks: bool) -> Self {
         Self {
             hello: Hello {
                 versions: vec![PROTOCOL],
                 daemon: PROGRAM.to_owned(),
+                asks,
             },
         }
     }

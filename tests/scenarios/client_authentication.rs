@@ -24,7 +24,7 @@ use regauth_tests::mock_server::MockServer;
 use regauth_tests::network::NetworkNamespace;
 use regauth_tests::nginx::Nginx;
 use regauth_tests::privilege::require_root;
-use regauth_tests::proxy_client::{ProxyClient, block_on, read_available};
+use regauth_tests::proxy_client::{ProxyClient, block_on, read_answer};
 use regauth_tests::registry::{Registry, USERNAME};
 use regauth_tests::{exec, poll, programs};
 use tempfile::TempDir;
@@ -302,7 +302,7 @@ fn a_removed_registry_is_refused_to_a_grant_on_an_open_connection() {
                 daemon.ctl(&["remove-registry", "corp"]).succeeds();
             }
             inside.write_all(request.as_bytes()).await.unwrap();
-            answers.push(String::from_utf8(read_available(&mut inside).await).unwrap());
+            answers.push(String::from_utf8(read_answer(&mut inside).await.unwrap()).unwrap());
         }
         assert!(answers[0].starts_with("HTTP/1.1 200 "), "{answers:?}");
         assert!(answers[1].contains("regauth-error: grant-denied"), "{answers:?}");
@@ -388,17 +388,13 @@ fn listening_beyond_loopback_requires_grants_for_all_clients() {
         .listen("0.0.0.0:0")
         .start();
     let port = daemon.proxy().rsplit(':').next().unwrap().to_owned();
-    let registry = MockServer::builder(&Authority::new("Corp Root"), "localhost").plain();
+    let root = Authority::new("Corp Root");
+    let registry = MockServer::builder(&root, "localhost").plain();
     let registry = network.enter(|| registry.start());
     let location = ["--scope", &registry.url("/"), "--no-verify"];
+    // `status` names a certificate file that is missing later.
     daemon
-        .try_add(
-            "corp",
-            &location,
-            &Scheme::bearer(),
-            &Authority::new("Any").file(),
-            TOKEN,
-        )
+        .try_add("corp", &location, &Scheme::bearer(), &root.file(), TOKEN)
         .succeeds();
     let (_, granted) = create_grant(&daemon, &["--registry", "corp"]);
     let token = granted.split(['@', ':']).nth(2).unwrap();

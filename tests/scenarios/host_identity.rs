@@ -10,7 +10,7 @@ use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
 use regauth_tests::leak_scan::LeakScan;
 use regauth_tests::mock_server::{MockServer, RecordedRequest};
-use regauth_tests::proxy_client::{ProxyClient, block_on, connect_head, read_available};
+use regauth_tests::proxy_client::{ProxyClient, block_on, connect_head, read_answer};
 use regauth_tests::strict_server::StrictServer;
 use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
@@ -78,7 +78,7 @@ impl Fixture {
             .map_or(String::new(), |host| format!("Host: {host}\r\n"));
         let request = format!("GET {target} HTTP/1.1\r\n{host}Connection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.ok()?;
-        let answer = String::from_utf8_lossy(&read_available(&mut stream).await).into_owned();
+        let answer = String::from_utf8(read_answer(&mut stream).await.ok()?).unwrap();
         answer.split(' ').nth(1)?.parse().ok()
     }
 

@@ -6,7 +6,7 @@ use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
 use regauth_tests::head_server::HeadServer;
 use regauth_tests::mock_server::MockServer;
-use regauth_tests::proxy_client::{ProxyClient, block_on, read_available};
+use regauth_tests::proxy_client::{ProxyClient, block_on, read_answer};
 use regauth_tests::strict_server::StrictServer;
 use tokio::io::AsyncWriteExt;
 
@@ -270,7 +270,7 @@ fn characters_that_a_target_cannot_contain_arrive_encoded() {
     let response = block_on(async {
         let mut tunnel = ProxyClient::new(&daemon).open(&host, &["http/1.1"]).await.unwrap();
         tunnel.write_all(request.as_bytes()).await.unwrap();
-        read_available(&mut tunnel).await
+        read_answer(&mut tunnel).await.unwrap()
     });
     assert!(response.starts_with(b"HTTP/1.1 200"));
     let received = registry.requests().pop().unwrap().unwrap();
@@ -298,7 +298,7 @@ fn a_refused_upload_to_a_plain_registry_is_answered() {
         stream.write_all(head.as_bytes()).await.unwrap();
         // This client sends everything before it reads.
         stream.write_all(&vec![0; 20_000_000]).await.unwrap();
-        read_available(&mut stream).await
+        read_answer(&mut stream).await.unwrap()
     });
     let text = String::from_utf8_lossy(&response);
     assert!(

@@ -79,8 +79,9 @@ mod package_kinds;
 mod package_managers;
 mod packaging;
 mod path_readings;
-mod process_isolation;
 #[cfg(target_os = "linux")]
+mod presence;
+mod process_isolation;
 mod programs;
 mod proxy_password;
 mod read_ahead;

@@ -11,6 +11,7 @@
 //! | [`programs`] | paths of the programs under test | `programs::binary("regauthctl")` |
 //! | [`fake_service_manager`] | listeners passed by descriptor, `sd_notify` messages kept | `Daemon::builder().socket_activated().start()` |
 //! | [`machine`] | guarded daemon of a system user, or a user's own, on a machine with users and a `/run` of its own (root) | `Machine::start(Mode::Guarded)?.ctl(ME, &["status"])` |
+//! | [`polkit`] | real polkitd on a system bus of a machine's own (root) | `Polkit::start(&machine, RULES)?` |
 //! | [`systemd`] | real systemd in namespaces of its own (root) | `systemd.systemctl(&["restart", "regauthd.service"])` |
 //! | **registries and servers** | | |
 //! | [`registry`] | private cargo registry: nginx, token check, index, web API | `Registry::start("token")` |
@@ -122,6 +123,7 @@ pub mod npm_server;
 pub mod ocsf;
 pub mod openid_provider;
 pub mod path_server;
+pub mod polkit;
 pub mod poll;
 pub mod privilege;
 pub mod process;

@@ -123,12 +123,7 @@ impl ProxyClient {
         block_on(async {
             let mut stream = self.dial().await.unwrap();
             stream.write_all(request.as_bytes()).await.unwrap();
-            let mut response = vec![0; 4096];
-            let first = tokio::time::timeout(poll::TIMEOUT, stream.read(&mut response));
-            let length = first.await.expect("the proxy does not respond").unwrap();
-            response.truncate(length);
-            response.extend(read_available(&mut stream).await);
-            String::from_utf8_lossy(&response).into_owned()
+            String::from_utf8_lossy(&read_answer(&mut stream).await.unwrap()).into_owned()
         })
     }
 }
@@ -151,6 +146,24 @@ pub async fn read_available(stream: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
         received.extend_from_slice(&piece[..length]);
     }
     received
+}
+
+/// Reads as [`read_available`], but waits for the first byte as long as a slow machine needs.
+///
+/// # Errors
+/// The stream fails before the first byte.
+///
+/// # Panics
+/// When the peer neither sends nor closes within [`poll::TIMEOUT`].
+pub async fn read_answer(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
+    let mut answer = vec![0; 16 * 1024];
+    let first = tokio::time::timeout(poll::TIMEOUT, stream.read(&mut answer));
+    let length = first.await.expect("the proxy does not respond")?;
+    answer.truncate(length);
+    if length > 0 {
+        answer.extend(read_available(stream).await);
+    }
+    Ok(answer)
 }
 
 fn config_builder() -> rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier> {

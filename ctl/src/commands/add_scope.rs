@@ -13,7 +13,8 @@ use crate::token::TokenFlags;
 /// For downloads or an API on another host, and for a second group of a git host. The registry covers all URLs below
 /// the scope, by whole path segments.
 ///
-/// A token that regauth stores was given for the registry's present scopes, so this asks for the token again.
+/// A token that regauth stores was given for the registry's present scopes, so polkit has you confirm this. Where it cannot ask,
+/// the command asks for the token again, or with a guarded daemon takes root.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {

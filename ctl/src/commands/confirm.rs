@@ -13,7 +13,7 @@ use crate::token::TokenFlags;
 ///
 /// A stored token goes where it was given for, and nowhere else: its scopes, its scheme, the roots of its ca-file. If
 /// config.toml says more than that, regauthd serves the registry as before and `show` lists what is new. This command
-/// shows the changes, asks for the registry's present token, and serves them.
+/// shows the changes, has you confirm them through polkit or asks for the registry's present token, and serves them.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {

@@ -30,10 +30,21 @@ pub(crate) fn run(_: Arguments, client: &Client) -> Result<Report, ErrorBody> {
 
 fn mode(status: &Status) -> String {
     match &*status.mode {
-        "guarded" => "guarded: as a user of its own; only root widens what a token can do".to_owned(),
+        "guarded" => "guarded: as a user of its own; you, or root, confirm what widens what a token can do".to_owned(),
         "machine" => "the machine's: as a user of its own, for bearers of grants".to_owned(),
         "user" => "user: as you, so your programs can do what you can".to_owned(),
         other => other.to_owned(),
+    }
+}
+
+fn presence(status: &Status) -> String {
+    match (&*status.mode, &*status.presence) {
+        // The line of the mode says it, or polkit has no part in it.
+        ("guarded", _) | ("machine", "never") => String::new(),
+        (_, "auto") => "auto: where polkit can ask, it has you confirm what widens what a token can do".to_owned(),
+        (_, "always") => "always: only what polkit has you confirm widens what a token can do".to_owned(),
+        (_, "never") => "never: programs may do what you can do with regauthctl".to_owned(),
+        (_, other) => other.to_owned(),
     }
 }
 
@@ -120,6 +131,7 @@ fn describe(status: &Status) -> String {
         ("listens on", listens_on(status)),
         ("proxy", status.proxy.clone()),
         ("mode", mode(status)),
+        ("presence", presence(status)),
         ("clients", clients(status)),
         ("corporate proxy", corporate_proxies(status)),
         ("bundle", bundle(status)),

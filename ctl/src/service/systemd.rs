@@ -107,6 +107,7 @@ pub(super) fn plan_uninstall(installation: Installation) -> Result<ServicePlan, 
     }
     plan.remove(systemd_units::listen_drop_in(installation)?)?;
     if installation == Installation::System {
+        plan.remove(systemd_units::POLKIT_POLICY.into())?;
         plan_vault_key_removal(&mut plan);
         if removed_any {
             plan.run(&["rm", "-r", "-f", "/var/cache/regauth"]);

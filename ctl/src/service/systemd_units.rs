@@ -64,7 +64,23 @@ pub(super) fn guarded_files(regauthd: &Path, users: &BTreeSet<u32>, listen: Sock
     let mut files = Vec::from(units);
     files.push(("/etc/sysusers.d/regauth.conf".into(), marked(GUARDED_SYSUSERS)));
     files.push(("/etc/tmpfiles.d/regauth.conf".into(), marked(GUARDED_TMPFILES)));
+    files.extend(polkit_policy());
     files
+}
+
+/// Actions of polkit, which a guarded daemon asks for; `None` without polkit, with a package's file, and where `/usr` cannot
+/// be written. Root is the only person then.
+fn polkit_policy() -> Option<(PathBuf, String)> {
+    let file = Path::new(POLKIT_POLICY);
+    let is_packaged = std::fs::read_to_string(file).is_ok_and(|text| !text.contains(OWNERSHIP_MARKER));
+    let is_writable = rustix::fs::access(file.parent()?, rustix::fs::Access::WRITE_OK).is_ok();
+    (is_writable && !is_packaged).then(|| (file.into(), marked_policy()))
+}
+
+/// The package's file, with a comment that names its owner.
+fn marked_policy() -> String {
+    let comment = format!("<!-- Written by {OWNERSHIP_MARKER}, and removed by `regauthctl service uninstall`. -->");
+    POLICY.replacen("<policyconfig>", &format!("{comment}\n<policyconfig>"), 1)
 }
 
 /// True if a package has installed the units for this regauthd.
@@ -110,6 +126,9 @@ pub(super) const GUARDED_UNITS: [(&str, &str); 3] =
     units!["regauthd.service", "regauthd-proxy.socket", "regauthd-control.socket" in "guarded"];
 /// Unit of the guarded service, whose units replace those of a package.
 pub(super) const GUARDED_SERVICE: &str = "/etc/systemd/system/regauthd.service";
+/// The one folder of actions that every release of polkit reads.
+pub(super) const POLKIT_POLICY: &str = "/usr/share/polkit-1/actions/org.regauth.policy";
+const POLICY: &str = include_str!("../../../packaging/polkit/org.regauth.policy");
 const SYSTEM_FOLDER: &str = "/etc/systemd/system";
 const GUARDED_SYSUSERS: &str = include_str!("../../../packaging/systemd/guarded-sysusers.conf");
 const GUARDED_TMPFILES: &str = include_str!("../../../packaging/systemd/guarded-tmpfiles.conf");
@@ -135,6 +154,24 @@ mod tests {
                 .iter()
                 .all(|(_, text)| text.contains(OWNERSHIP_MARKER) && !text.contains("@USERS@"))
         );
+    }
+
+    #[test]
+    fn polkit_knows_each_action_permits_none_by_itself_and_keeps_none() {
+        use regauth_shared::presence::Action;
+        let values = |before: &str, after: char| -> Vec<&str> {
+            let rest = POLICY.split(before).skip(1);
+            rest.map(|rest| rest.split(after).next().unwrap()).collect()
+        };
+        assert_eq!(values("<action id=\"", '"'), Action::ALL.map(Action::id));
+        let defaults = ["<allow_any>", "<allow_inactive>", "<allow_active>"].map(|key| values(key, '<'));
+        for default in defaults {
+            assert_eq!(default, ["auth_self", "auth_self", "auth_self", "auth_admin"]);
+        }
+        let owners = values("<annotate key=\"org.freedesktop.policykit.owner\">", '<');
+        assert_eq!(owners, ["unix-user:regauth"; 4]);
+        let marked = marked_policy();
+        assert!(marked.starts_with("<?xml") && marked.contains(OWNERSHIP_MARKER));
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod table_reader;
 
 mod audit;
 mod gateway;
+mod presence;
 mod upstream;
 
 mod registries;
@@ -34,6 +35,7 @@ pub use audit::{AuditMode, AuditSettings};
 pub(crate) use changes::{changes, definition};
 pub use edit::ConfigFile;
 pub use gateway::{SignedGrantFiles, TlsListener};
+pub use presence::{InvalidPresence, PresenceMode};
 pub use problem::{Problem, Problems};
 pub use upstream::{InvalidProxyUrl, ProxyLogin, ProxyScheme, ProxyUrl, UpstreamSettings};
 
@@ -52,6 +54,8 @@ pub struct Config {
     pub listen_tls: Option<TlsListener>,
     /// Clients that may connect without a grant.
     pub clients: Clients,
+    /// Requests of programs that a person has to confirm. A guarded daemon has all of them confirmed.
+    pub presence: PresenceMode,
     /// Key and list of signed grants.
     pub signed_grants: Option<SignedGrantFiles>,
     /// Folder with the authorities that several daemons share, a file for each host.
@@ -122,6 +126,7 @@ impl Config {
             listen: top.parsed("listen", listen).unwrap_or(DEFAULT_LISTEN),
             listen_tls: TlsListener::read(&mut top, clients),
             clients,
+            presence: top.parsed("presence", PresenceMode::from_str).unwrap_or_default(),
             signed_grants: SignedGrantFiles::read(&mut top),
             authorities: top.parsed("authorities", registries::absolute_path),
             trust: gateway::trust(&mut top, clients),
@@ -154,6 +159,7 @@ impl Default for Config {
             listen: DEFAULT_LISTEN,
             listen_tls: None,
             clients: Clients::default(),
+            presence: PresenceMode::default(),
             signed_grants: None,
             authorities: None,
             trust: Vec::new(),
@@ -280,6 +286,10 @@ pub const INITIAL: &str = r#"# regauth: registries and settings of the daemon.
 # and machines always need a grant.
 # clients = "same-user"
 
+# Confirmation by a person, through polkit, of what a program could ask for as well, such as opening writes: "auto" (where polkit
+# can ask), "always" (elsewhere it is refused) or "never". A guarded daemon always asks.
+# presence = "auto"
+
 # A gateway for a team has more settings: `listen-tls`, `[[trust]]`, `signed-grants` and `authorities`. docs/gateway.md explains them.
 
 # Time that requests in flight may still take when the daemon stops.
@@ -350,6 +360,7 @@ const TOP_KEYS: KnownKeys = &[
         r#"{ address = "0.0.0.0:9443", cert = "/etc/regauth/tls.crt", key = "/etc/regauth/tls.key" }"#,
     ),
     ("clients", r#""same-user""#),
+    ("presence", r#""always""#),
     ("store", r#""keychain""#),
     ("drain-timeout", r#""30s""#),
     ("drain-delay", r#""5s""#),

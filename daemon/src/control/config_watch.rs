@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Clients;
 use crate::control::controller::Controller;
+use crate::control::presence::Presence;
 use crate::control::verbs::lifecycle;
 use crate::file_stamp::FileStamp;
 
@@ -45,7 +46,7 @@ pub(crate) async fn follow(controller: Arc<Controller>, end: CancellationToken) 
 
 /// True if the file is in service now.
 async fn reload(controller: &Controller) -> bool {
-    let error = lifecycle::reload(controller).await.err();
+    let error = lifecycle::reload(controller, Presence::Unknown).await.err();
     let last = controller.reload_error.load_full();
     if let Some(error) = &error
         && last.is_none_or(|last| last.message != error.message)

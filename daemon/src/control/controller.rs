@@ -24,6 +24,7 @@ use crate::authority::company_roots::CompanyRoots;
 use crate::config::{Config, ConfigFile, Problems};
 use crate::control::error::{read_error, write_error};
 use crate::control::metrics::MetricsEndpoint;
+use crate::control::presence::Confirmation;
 use crate::control::server::ControlClients;
 use crate::control::state::stores::Stores;
 use crate::control::state::{Snapshot, State, StateGuard, StateLock, ending};
@@ -75,6 +76,8 @@ pub(crate) struct Controller {
     pub(crate) reload_error: ArcSwapOption<ErrorBody>,
     /// Users that may use the control socket.
     pub(crate) control_clients: ControlClients,
+    /// Questions to persons about requests that a program could send.
+    pub(crate) confirmation: Confirmation,
     /// Origin of each listening socket: the daemon's own, or passed by the service manager.
     pub(crate) sockets: Sockets,
     /// HTTP endpoint of the metrics and of the daemon's health.

@@ -23,14 +23,13 @@ pub(crate) enum Reply {
 }
 
 /// Carries out one line of the protocol.
-pub(crate) async fn dispatch(controller: &Controller, peer: Peer, line: &str) -> Reply {
-    let request = Request::from_line(line);
-    let required = request.and_then(|request| {
-        let presence = presence::require(controller, peer, &request)?;
-        Ok((request, presence))
-    });
-    match required {
-        Ok((request, presence)) => carry_out(controller, request, presence).await,
+pub(crate) async fn dispatch(controller: &Controller, peer: &Peer, line: &str) -> Reply {
+    let request = match Request::from_line(line) {
+        Ok(request) => request,
+        Err(error) => return answer::<()>(Err(error)),
+    };
+    match presence::require(controller, peer, &request).await {
+        Ok(presence) => carry_out(controller, request, presence).await,
         Err(error) => answer::<()>(Err(error)),
     }
 }
@@ -44,9 +43,11 @@ async fn carry_out(controller: &Controller, request: Request, presence: Presence
         }
         Request::AddScope(request) => answer(add_scope::add_scope(controller, &request, presence).await),
         Request::Confirm(request) => answer(confirm::confirm(controller, request, presence).await),
-        Request::SetRegistry(request) => answer(change_configuration::set_registry(controller, request).await),
+        Request::SetRegistry(request) => {
+            answer(change_configuration::set_registry(controller, request, presence).await)
+        }
         Request::ReplaceConfiguration(request) => {
-            answer(change_configuration::replace_configuration(controller, request).await)
+            answer(change_configuration::replace_configuration(controller, request, presence).await)
         }
         Request::Export(request) => answer(change_configuration::export(controller, &request)),
         Request::List(_) => answer(Ok(show::list(controller).await)),
@@ -69,7 +70,7 @@ async fn carry_out(controller: &Controller, request: Request, presence: Presence
             Err(error) => answer::<()>(Err(error)),
         },
         Request::SetUpstream(request) => answer(set_upstream::set_upstream(controller, request).await),
-        Request::Reload(_) => answer(lifecycle::reload(controller).await),
+        Request::Reload(_) => answer(lifecycle::reload(controller, presence).await),
         Request::Unlock(request) => answer(store::unlock(controller, request).await),
         Request::Store(_) => answer(Ok(store::store(controller).await)),
         Request::StoreMove(request) => answer(migrate::store_move(controller, request).await),

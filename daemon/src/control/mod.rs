@@ -5,13 +5,13 @@
 //! sources with [`probe`] and [`new_registry`], has a [`widening`] permitted, then changes and publishes the [`state`]. [`error`] turns errors of stores
 //! and files into answers.
 //!
-//! [`presence`] refuses what a guarded daemon does for root only. [`watch`] streams events to viewers, and [`metrics`] serves counters over HTTP.
+//! [`presence`] has a person permit what widens where a token goes or what it may do. [`watch`] streams events to viewers, and [`metrics`] serves counters over HTTP.
 //!
 //! [`maintenance`] has the tasks that run without a request. [`token_check`] asks registries on behalf of the data path.
 //! [`certificate_files`] reads the configured certificate files again for `status` and `list`.
 
 pub(crate) mod dispatch;
-mod presence;
+pub(crate) mod presence;
 pub(crate) mod server;
 mod user_places;
 

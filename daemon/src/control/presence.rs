@@ -1,102 +1,181 @@
-//! Presence: what a guarded daemon does only if a person is there, since a program could ask for it as well.
+//! Presence: requests that widen where a token goes or what it may do need a person, since a program could send them, too.
 //!
-//! Open requests look, narrow, or bring a new token. Guarded ones widen where a token goes or what it may do. The verbs
-//! refuse besides what would free a name that root has defined (`state/definers.rs`).
+//! [`regauth_shared::presence`] has the table of these requests. Root is a person: whoever becomes root types a password, as
+//! sudo or doas decide. For everybody else polkit asks ([`polkit`]), with a text for each request ([`question`]), and at a
+//! pace that wears nobody out ([`prompts`]).
+//!
+//! A guarded daemon always asks. A user's own daemon asks as `presence` in config.toml says ([`PresenceMode`]).
 
-use regauth_shared::request::AddRegistry;
-use regauth_shared::{ErrorBody, ErrorKind, Request};
+#[cfg(target_os = "linux")]
+mod confirmation;
+#[cfg(not(target_os = "linux"))]
+#[path = "presence/without_polkit.rs"]
+mod confirmation;
+#[cfg(target_os = "linux")]
+pub(crate) mod peer_process;
+#[cfg(target_os = "linux")]
+mod polkit;
+#[cfg(target_os = "linux")]
+mod prompts;
+#[cfg(target_os = "linux")]
+mod question;
 
+use regauth_shared::presence::{Action, Asks, Guarded};
+use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request};
+
+use crate::config::PresenceMode;
 use crate::control::controller::Controller;
-use crate::control::server::Peer;
+use crate::control::server::{ControlClients, Peer};
+use crate::registry::Source;
+use confirmation::NotConfirmed;
+
+pub(crate) use confirmation::Confirmation;
 
 /// Presence of a person behind a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Presence {
-    /// Root has asked a guarded daemon.
+    /// Root has asked, or polkit has asked a person.
     Person,
     /// It may be any program.
     Unknown,
 }
 
-/// Refuses a guarded request of a user's program.
+/// Has a person permit a guarded request.
 ///
 /// # Errors
-/// `refused`, with what to do.
-pub(crate) fn require(controller: &Controller, peer: Peer, request: &Request) -> Result<Presence, ErrorBody> {
-    if !controller.proxy.served.is_guarded() {
-        return Ok(Presence::Unknown);
-    }
-    if is_present(peer) {
+/// `refused`, with the reason and what to do; `not-found` for an unknown registry. Nothing was changed.
+pub(crate) async fn require(controller: &Controller, peer: &Peer, request: &Request) -> Result<Presence, ErrorBody> {
+    if is_present(controller, peer) {
         return Ok(Presence::Person);
     }
-    let Some(widening) = widening(request) else {
+    let Some(guarded) = request.guarded().or(removal(controller, request).await?) else {
         return Ok(Presence::Unknown);
     };
-    let message =
-        format!("this regauthd is guarded: it {widening} for root only, since a program of yours could ask too");
-    Err(ErrorBody::new(ErrorKind::Refused, message).hint("repeat the same command with sudo"))
+    let is_guarded = controller.proxy.served.is_guarded();
+    let mode = mode(controller);
+    if mode == PresenceMode::Never || (guarded.asks == Asks::GuardedOnly && !is_guarded) {
+        return Ok(Presence::Unknown);
+    }
+    check_names(controller, request)?;
+    let takes_token = (!is_guarded || guarded.asks == Asks::OrTakesToken) && needs_token(controller, request);
+    if takes_token && request.has_proof() {
+        return Ok(Presence::Unknown);
+    }
+    let guarded = Guarded {
+        action: action(controller, guarded.action),
+        ..guarded
+    };
+    let question = is_guarded.then_some(request);
+    match controller
+        .confirmation
+        .ask(controller, peer, guarded.action, question)
+        .await
+    {
+        Ok(()) => Ok(Presence::Person),
+        Err(reason) if reason.is_impossible() && (takes_token || mode == PresenceMode::Auto) => {
+            tracing::debug!(%reason, "could not ask for a person's confirmation");
+            Ok(Presence::Unknown)
+        }
+        Err(reason) => Err(refused(guarded, (!is_guarded).then_some(mode), &reason)),
+    }
 }
 
-/// A person is present who can become root, with or without a password, as sudo or doas decide.
-fn is_present(peer: Peer) -> bool {
-    peer.is_root()
+/// A removal is open, except that of a name that root has defined.
+async fn removal(controller: &Controller, request: &Request) -> Result<Option<Guarded>, ErrorBody> {
+    let Request::RemoveRegistry(request) = request else {
+        return Ok(None);
+    };
+    let is_of_root = controller.is_name_of_root(&request.name).await?;
+    Ok(is_of_root.then_some(Guarded {
+        action: Action::Manage,
+        does: "removes a registry that root has defined",
+        asks: Asks::GuardedOnly,
+    }))
 }
 
-/// The end of a sentence that says what a request widens; `None` for an open request.
-fn widening(request: &Request) -> Option<&'static str> {
+/// True if polkit asks about guarded requests of this client, as far as that can be said before.
+pub(crate) fn asks(controller: &Controller, peer: &Peer) -> bool {
+    !is_present(controller, peer) && mode(controller) != PresenceMode::Never && Confirmation::can_ask()
+}
+
+/// Mode in service.
+pub(crate) fn mode(controller: &Controller) -> PresenceMode {
+    let configured = controller.confirmation.mode();
+    match controller.control_clients {
+        ControlClients::Served(_) => PresenceMode::Always,
+        // polkit says yes to root without asking.
+        ControlClients::Owner if is_root() => PresenceMode::Never,
+        ControlClients::Owner => configured,
+        // polkit does not let a dynamic user ask about others.
+        ControlClients::Group if configured == PresenceMode::Auto => PresenceMode::Never,
+        ControlClients::Group => configured,
+    }
+}
+
+/// A person is present who can become root, with or without a password, as sudo or doas decide. Where the daemon itself is
+/// root's, so are programs.
+fn is_present(controller: &Controller, peer: &Peer) -> bool {
+    peer.is_root() && (controller.proxy.served.is_guarded() || !is_root())
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// A change by one user of several is a change for all of them: an administrator decides.
+fn action(controller: &Controller, action: Action) -> Action {
+    match controller.proxy.served.ids().len() {
+        0 | 1 => action,
+        _ => Action::Administer,
+    }
+}
+
+/// Refuses a request about an unknown registry before a person is asked.
+fn check_names(controller: &Controller, request: &Request) -> Result<(), ErrorBody> {
+    let snapshot = controller.snapshot();
+    let mut names = named(request).into_iter();
+    names.try_for_each(|name| snapshot.registry(name).map(drop))
+}
+
+fn named(request: &Request) -> Vec<&RegistryName> {
     match request {
-        Request::AddRegistry(request) => addition(request),
-        Request::CheckRegistry(request) => request.ca_file.as_ref().map(|_| READS_FILES),
-        Request::AddScope(_) => Some("sends a token to more URLs"),
-        // It needs the token itself.
-        Request::Confirm(_) => None,
-        Request::SetRegistry(request) => (!request.check).then_some(CHANGES_CONFIGURATION),
-        Request::ReplaceConfiguration(request) => (!request.check).then_some(CHANGES_CONFIGURATION),
-        Request::Allow(_) => Some("opens writes"),
-        Request::Grant(_) => Some("makes grants"),
-        Request::SetUpstream(_) => Some("changes its way to other hosts"),
-        Request::Reload(_) => Some(CHANGES_CONFIGURATION),
-        Request::Unlock(_) | Request::StoreMove(_) => Some("opens or changes its store"),
-        Request::Log(request) if request.level.is_some() => Some("changes its log"),
-        Request::Stop(_) => Some("stops"),
-        // Except for a name of root's.
-        Request::RemoveRegistry(_) => None,
-        Request::Export(_)
-        | Request::List(_)
-        | Request::Show(_)
-        | Request::Rotate(_)
-        | Request::Logout(_)
-        | Request::DeviceLogin(_)
-        | Request::DeviceLoginPoll(_)
-        | Request::Verify(_)
-        | Request::Deny(_)
-        | Request::Grants(_)
-        | Request::Revoke(_)
-        | Request::Status(_)
-        | Request::Traffic(_)
-        | Request::Watch(_)
-        | Request::Metrics(_)
-        | Request::Store(_)
-        | Request::CompareToken(_)
-        | Request::Log(_) => None,
+        Request::AddRegistry(request) => Vec::from_iter(&request.credential_of),
+        Request::AddScope(request) => vec![&request.name],
+        Request::Confirm(request) => vec![&request.name],
+        Request::SetRegistry(request) => vec![&request.name],
+        Request::Allow(request) => vec![&request.name],
+        Request::Grant(request) => request.registries.iter().collect(),
+        _ => Vec::new(),
     }
 }
 
-/// A registry with a token of its own is open: whoever has that token can use it without regauth, too. Everything else takes
-/// what the requester need not have, or what the daemon alone can read.
-fn addition(request: &AddRegistry) -> Option<&'static str> {
-    if request.credential_of.is_some() {
-        return Some("sends a token to another registry as well");
-    }
-    if request.token.is_none() || request.source_command.is_some() {
-        return Some("runs programs and reads files or variables of its own for a token");
-    }
-    if request.ca_file.is_some() {
-        return Some(READS_FILES);
-    }
-    let opens_writes = request.writes.as_deref().is_some_and(|writes| writes != "deny");
-    opens_writes.then_some("opens writes")
+/// True if the verb itself permits the request only with the registry's present token, unless a person is there.
+fn needs_token(controller: &Controller, request: &Request) -> bool {
+    let name = match request {
+        Request::AddRegistry(request) => request.credential_of.as_ref(),
+        Request::AddScope(request) => Some(&request.name),
+        Request::Confirm(request) => Some(&request.name),
+        _ => None,
+    };
+    let snapshot = controller.snapshot();
+    let source = |name: &RegistryName| Some(snapshot.registry(name).ok()?.configured().source.clone());
+    name.and_then(|name| match source(name)? {
+        Source::Of(owner) => source(&owner),
+        own => Some(own),
+    })
+    .is_some_and(|source| source.is_stored())
 }
 
-const CHANGES_CONFIGURATION: &str = "takes in a changed configuration";
-const READS_FILES: &str = "reads files and trusts more roots";
+/// Error of a daemon that is guarded, or that a mode of the configuration makes ask.
+fn refused(guarded: Guarded, mode: Option<PresenceMode>, reason: &NotConfirmed) -> ErrorBody {
+    let subject = match mode {
+        None => "is guarded".to_owned(),
+        Some(mode) => format!("has presence = \"{}\"", mode.as_str()),
+    };
+    let message = format!(
+        "this regauthd {subject}: it {} only if a person confirms, since a program of yours could ask too; {reason}",
+        guarded.does
+    );
+    let hint = format!("nothing was changed; {}", reason.next_step(mode.is_none()));
+    ErrorBody::new(ErrorKind::Refused, message).hint(hint)
+}

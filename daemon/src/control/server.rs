@@ -17,6 +17,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::control::controller::Controller;
 use crate::control::dispatch::{Reply, dispatch};
+use crate::control::presence;
+#[cfg(target_os = "linux")]
+use crate::control::presence::peer_process::PeerProcess;
 use crate::control::user_places::{MAX_CONNECTIONS, UserPlaces};
 use crate::daemon::Options;
 use crate::guarded::{NotGuarded, ServedUsers};
@@ -71,31 +74,45 @@ impl ControlClients {
         }
     }
 
-    fn admit(&self, peer: Peer) -> bool {
+    fn admit(&self, peer: &Peer) -> bool {
         match self {
             Self::Group => true,
             Self::Owner => peer.is_owner_or_root(),
-            Self::Served(users) => peer.is_owner_or_root() || peer.0.is_some_and(|user| users.contains(user)),
+            Self::Served(users) => peer.is_owner_or_root() || peer.user.is_some_and(|user| users.contains(user)),
         }
     }
 }
 
-/// User at the other end of a control connection, if the kernel names one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Peer(Option<u32>);
+/// User and process at the other end of a control connection, if the kernel names them.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    user: Option<u32>,
+    #[cfg(target_os = "linux")]
+    process: Option<PeerProcess>,
+}
 
 impl Peer {
     fn of(stream: &UnixStream) -> Self {
-        Self(stream.peer_cred().ok().map(|peer| peer.uid()))
+        Self {
+            user: stream.peer_cred().ok().map(|peer| peer.uid()),
+            #[cfg(target_os = "linux")]
+            process: PeerProcess::of(stream),
+        }
     }
 
     /// True for root, also by sudo.
-    pub(crate) fn is_root(self) -> bool {
-        self.0 == Some(rustix::process::Uid::ROOT.as_raw())
+    pub(crate) fn is_root(&self) -> bool {
+        self.user == Some(rustix::process::Uid::ROOT.as_raw())
     }
 
-    fn is_owner_or_root(self) -> bool {
-        self.is_root() || self.0 == Some(rustix::process::geteuid().as_raw())
+    /// Process that has connected.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn process(&self) -> Option<&PeerProcess> {
+        self.process.as_ref()
+    }
+
+    fn is_owner_or_root(&self) -> bool {
+        self.is_root() || self.user == Some(rustix::process::geteuid().as_raw())
     }
 }
 
@@ -118,12 +135,12 @@ pub(crate) async fn serve(
         match accepted {
             Ok((stream, _)) => {
                 let peer = Peer::of(&stream);
-                if !controller.control_clients.admit(peer) {
-                    tracing::warn!(user = peer.0, "refused another user on the control socket");
+                if !controller.control_clients.admit(&peer) {
+                    tracing::warn!(user = peer.user, "refused another user on the control socket");
                     refuse(stream, &controller.control_clients);
                     continue;
                 }
-                let Some(place) = places.take(peer.0) else {
+                let Some(place) = places.take(peer.user) else {
                     write_error(stream, too_many_connections());
                     continue;
                 };
@@ -172,7 +189,7 @@ fn write_error(stream: UnixStream, error: ErrorBody) {
 async fn answer_requests(stream: UnixStream, peer: Peer, controller: &Controller) -> Result<(), LinesCodecError> {
     let mut lines = Framed::new(stream, LinesCodec::new_with_max_length(MAX_LINE));
     lines
-        .send(serde_json::to_string(&Greeting::ours()).unwrap_or_default())
+        .send(serde_json::to_string(&Greeting::ours(presence::asks(controller, &peer))).unwrap_or_default())
         .await?;
     loop {
         let line = match tokio::time::timeout(IDLE_TIMEOUT, lines.next()).await {
@@ -184,7 +201,7 @@ async fn answer_requests(stream: UnixStream, peer: Peer, controller: &Controller
             Ok(None) | Err(_) => return Ok(()),
         };
         // Boxed: a connection that waits for its next request has no room for the largest one.
-        match Box::pin(dispatch(controller, peer, &line)).await {
+        match Box::pin(dispatch(controller, &peer, &line)).await {
             Reply::Line(line) => lines.send(line).await?,
             Reply::Stream(viewer) => return viewer.stream(lines).await,
         }

@@ -21,9 +21,8 @@ pub fn check(options: &Options) -> Result<(), StartError> {
     home::check(&folders)?;
     Journal::read(&folders.journal())?;
     Grants::read(&folders.grants())?;
-    let config_file = options.config.clone().unwrap_or_else(|| folders.config_file());
     // An ephemeral daemon writes no configuration.
-    let config = read_config(&config_file, true)?;
+    let (_, config) = read_config(&folders, options.config.clone(), true)?;
     let address = options.listen.unwrap_or(config.listen);
     config.clients.check_listen(address)?;
     TcpListener::bind(address).map_err(|error| StartError::Listen { address, error })?;

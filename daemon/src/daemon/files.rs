@@ -1,7 +1,7 @@
 //! Files that a start reads: journal, grants, configuration.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use regauth_shared::paths::Folders;
 
@@ -49,8 +49,19 @@ pub(super) fn read_state(folders: &Folders, ephemeral: bool) -> Result<Persisted
     })
 }
 
-/// Reads the configuration. Creates the file if it is missing.
-pub(super) fn read_config(file: &Path, ephemeral: bool) -> Result<Config, StartError> {
+/// Reads the configuration of the folders, or of `--config`. Creates the file if it is missing, unless the daemon is
+/// ephemeral.
+pub(super) fn read_config(
+    folders: &Folders,
+    named: Option<PathBuf>,
+    ephemeral: bool,
+) -> Result<(PathBuf, Config), StartError> {
+    let file = named.unwrap_or_else(|| folders.config_file());
+    let config = read_config_file(&file, ephemeral)?;
+    Ok((file, config))
+}
+
+fn read_config_file(file: &Path, ephemeral: bool) -> Result<Config, StartError> {
     let unusable = |error| StartError::ConfigFile(file.to_path_buf(), error);
     let text = match std::fs::read_to_string(file) {
         Ok(text) => text,

@@ -37,6 +37,7 @@ use crate::control::maintenance;
 use crate::control::metrics::{self, MetricsEndpoint};
 #[cfg(target_os = "linux")]
 use crate::control::notifications;
+use crate::control::presence::Confirmation;
 use crate::control::server::{self, ControlClients};
 use crate::control::state::stores::Stores;
 use crate::control::token_check;
@@ -70,8 +71,7 @@ impl Daemon {
         let (sockets, control_clients) = (inherited.origins(), ControlClients::of(&inherited, &options)?);
         let mut exclusive = ExclusiveFiles::take(&folders, &options, &control_clients).await?;
         let PersistedState { state, grants } = read_state(&folders, options.ephemeral)?;
-        let config_file = options.config.clone().unwrap_or_else(|| folders.config_file());
-        let config = read_config(&config_file, options.ephemeral)?;
+        let (config_file, config) = read_config(&folders, options.config.clone(), options.ephemeral)?;
         check_exposure(&inherited, &folders, &control_clients, &config)?;
         let (listeners, listen, tls) = listen([inherited.proxy, inherited.proxy_tls], &options, &config).await?;
         let (proxies, company_roots) = corporate_network(&config, listen)?;
@@ -93,6 +93,7 @@ impl Daemon {
             company_roots: ArcSwap::from_pointee(company_roots),
             reload_error: ArcSwapOption::empty(),
             control_clients,
+            confirmation: Confirmation::new(config.presence),
             sockets,
             metrics: MetricsEndpoint::new(workers.liveness()),
             logs: options.logs,

@@ -7,6 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::task::TaskTracker;
 
 use crate::control::controller::Controller;
+use crate::control::presence::Presence;
 use crate::control::verbs::lifecycle;
 
 /// Listener for SIGTERM, SIGINT and SIGHUP.
@@ -36,7 +37,7 @@ impl Signals {
             }
             let controller = Arc::clone(controller);
             reloads.spawn(async move {
-                if let Err(error) = lifecycle::reload(&controller).await {
+                if let Err(error) = lifecycle::reload(&controller, Presence::Unknown).await {
                     tracing::error!(error = %error.message, "reload failed");
                 }
             });

@@ -46,6 +46,10 @@ pub struct Status {
     /// Ids of the users that a guarded daemon serves.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub users: Vec<u32>,
+    /// Requests of programs that a person has to confirm: `always` (those that widen where a token goes or what it may do),
+    /// `auto` (the same, where polkit can ask) or `never`, also where it is `auto` and polkit never can. An older daemon does not say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub presence: String,
     /// Client policy: `same-user` (this user's processes need no grant), `grants` (every client needs one) or `gateway` (as
     /// `grants`, and other machines connect over TLS only).
     #[serde(default)]

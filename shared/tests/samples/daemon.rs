@@ -125,6 +125,7 @@ fn status(store_is: &str, problems: Vec<Problem>) -> Status {
         problems,
         mode: "user".to_owned(),
         users: Vec::new(),
+        presence: String::new(),
         clients: "same-user".to_owned(),
         upstream_proxies: Vec::new(),
         ca_file: None,
@@ -147,6 +148,7 @@ fn status_guarded() -> Status {
     Status {
         mode: "guarded".to_owned(),
         users: vec![1000, 1001],
+        presence: "always".to_owned(),
         bundle: "/var/cache/regauth/ca-bundle.pem".to_owned(),
         bundle_folder: Some("/var/cache/regauth".to_owned()),
         config: "/var/lib/regauth/config.toml".to_owned(),

@@ -25,6 +25,7 @@ pub(crate) fn greeting() -> Greeting {
         hello: Hello {
             versions: vec![1],
             daemon: "0.1.0".to_owned(),
+            asks: false,
         },
     }
 }

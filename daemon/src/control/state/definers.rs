@@ -1,4 +1,4 @@
-//! Definers of a guarded daemon's registries: root, or a served user.
+//! Definers of a guarded daemon's registries: root, or a served user. What a person has confirmed counts as root's.
 //!
 //! A name that root has defined stays root's, also after its removal. Otherwise a program of a user could remove `corp`, add
 //! `corp` for another host, and wait until the person types the real token.
@@ -31,6 +31,14 @@ impl Controller {
              could ask too"
         );
         Err(ErrorBody::new(ErrorKind::Refused, message).hint("repeat the same command with sudo"))
+    }
+
+    /// True if root has defined this name of a guarded daemon.
+    ///
+    /// # Errors
+    /// `unreachable` when the daemon is ending.
+    pub(in crate::control) async fn is_name_of_root(&self, name: &RegistryName) -> Result<bool, ErrorBody> {
+        Ok(self.proxy.served.is_guarded() && is_of_root(&*self.lock_state().await?, name))
     }
 
     /// Records in the journal by whom a registry is added, if the daemon is guarded. The caller writes the journal.

@@ -16,6 +16,7 @@ use crate::atomic;
 use crate::config::{Config, ConfigFile, changes, definition};
 use crate::control::controller::Controller;
 use crate::control::error::unchanged;
+use crate::control::presence::Presence;
 use crate::control::probe::probe_token;
 use crate::control::state::binding::token_use;
 use crate::control::state::{State, StateGuard};
@@ -32,6 +33,7 @@ use crate::registry::Registry;
 pub(crate) async fn set_registry(
     controller: &Controller,
     request: SetRegistry,
+    presence: Presence,
 ) -> Result<ConfigurationChanged, ErrorBody> {
     let name = &request.name;
     let edit = |text: &str| {
@@ -51,6 +53,7 @@ pub(crate) async fn set_registry(
         // A source that the registry has already is not the stranger's.
         untrusted: (request.untrusted && request.values.contains_key("source")).then_some(name),
         only: Some(name),
+        presence,
     };
     change(controller, edit, &options).await
 }
@@ -62,6 +65,7 @@ pub(crate) async fn set_registry(
 pub(crate) async fn replace_configuration(
     controller: &Controller,
     request: ReplaceConfiguration,
+    presence: Presence,
 ) -> Result<ConfigurationChanged, ErrorBody> {
     let edit = |text: &str| {
         if digest(text) == request.base {
@@ -76,6 +80,7 @@ pub(crate) async fn replace_configuration(
         verify: request.verify,
         untrusted: None,
         only: None,
+        presence,
     };
     change(controller, edit, &options).await
 }
@@ -111,6 +116,7 @@ struct Options<'a> {
     untrusted: Option<&'a RegistryName>,
     /// The one registry that changes. Problems are then about its values, and not about lines of a file.
     only: Option<&'a RegistryName>,
+    presence: Presence,
 }
 
 async fn change(
@@ -148,7 +154,7 @@ async fn change(
         if controller.read_config_file()? != text {
             continue;
         }
-        let notes = put_into_service(controller, &mut state, &text, &edited).await?;
+        let notes = put_into_service(controller, &mut state, &text, &edited, options.presence).await?;
         tracing::info!(changes = changes.len(), "changed configuration");
         return Ok(ConfigurationChanged {
             applied: true,
@@ -258,10 +264,11 @@ async fn put_into_service(
     state: &mut StateGuard<'_>,
     text: &str,
     edited: &str,
+    presence: Presence,
 ) -> Result<Vec<String>, ErrorBody> {
     write(controller, edited).await?;
     let roots_before = controller.company_roots.load_full();
-    let error = match lifecycle::reload_config(controller, state).await {
+    let error = match lifecycle::reload_config(controller, state, presence).await {
         Ok(reloaded) => return Ok(reloaded.notes),
         Err(error) => error,
     };

@@ -13,6 +13,7 @@ use crate::authority::company_roots::CompanyRoots;
 use crate::config::{Config, ProxyScheme};
 use crate::control::controller::{Controller, SystemRoots};
 use crate::control::error::unchanged;
+use crate::control::presence::Presence;
 use crate::control::state::apply::Applied;
 use crate::control::state::{State, StateGuard};
 use crate::control::workload_trust;
@@ -54,7 +55,7 @@ pub(crate) async fn start(controller: &Controller, config: &Config) -> Result<()
 ///
 /// # Errors
 /// `invalid` when the file has errors; those of the authorities and files. An error changes nothing.
-pub(crate) async fn reload(controller: &Controller) -> Result<Reloaded, ErrorBody> {
+pub(crate) async fn reload(controller: &Controller, presence: Presence) -> Result<Reloaded, ErrorBody> {
     let _reloading = service::reloading();
     let mut state = controller.lock_for_change().await?;
     let roots_before = controller.system_roots.load_full();
@@ -64,7 +65,7 @@ pub(crate) async fn reload(controller: &Controller) -> Result<Reloaded, ErrorBod
     if let Some(roots) = roots {
         controller.system_roots.store(Arc::new(SystemRoots::new(roots)));
     }
-    let reloaded = reload_config(controller, &mut state).await;
+    let reloaded = reload_config(controller, &mut state, presence).await;
     if reloaded.is_err() {
         controller.system_roots.store(roots_before);
         controller.company_roots.store(company_before);
@@ -81,7 +82,11 @@ pub(crate) async fn reload(controller: &Controller) -> Result<Reloaded, ErrorBod
 ///
 /// # Errors
 /// As [`reload`]. An error leaves everything as it was.
-pub(super) async fn reload_config(controller: &Controller, state: &mut StateGuard<'_>) -> Result<Reloaded, ErrorBody> {
+pub(super) async fn reload_config(
+    controller: &Controller,
+    state: &mut StateGuard<'_>,
+    presence: Presence,
+) -> Result<Reloaded, ErrorBody> {
     if !controller.persistent {
         controller.write_bundle(state).await.map_err(unchanged)?;
         return Ok(Reloaded {
@@ -106,12 +111,31 @@ pub(super) async fn reload_config(controller: &Controller, state: &mut StateGuar
         let unconfirmed = route.unconfirmed.as_ref()?;
         Some(unconfirmed.message(&route.name))
     }));
+    notes.extend(take_presence(controller, &config, presence));
     notes.extend(keys_for_the_next_start(controller, &config));
     notes.extend(tokens_left_in_the_store(state, &before));
     Ok(Reloaded {
         registries: state.registries.len(),
         notes,
     })
+}
+
+/// Takes over how programs are kept from what needs a person. A weaker mode needs a person itself.
+fn take_presence(controller: &Controller, config: &Config, presence: Presence) -> Option<String> {
+    let (before, after) = (controller.confirmation.mode(), config.presence);
+    if before == after {
+        return None;
+    }
+    let is_weaker = after < before;
+    let (before, after) = (before.as_str(), after.as_str());
+    if is_weaker && presence == Presence::Unknown {
+        return Some(format!(
+            "`presence` stays \"{before}\", since no person has confirmed \"{after}\": restart regauthd to use it"
+        ));
+    }
+    tracing::warn!(before, after, "changed `presence`");
+    controller.confirmation.set_mode(config.presence);
+    Some(format!("`presence` was \"{before}\" and is \"{after}\" now"))
 }
 
 /// Reads the system's root certificates on another thread: they are many files, and this thread accepts connections.

@@ -13,6 +13,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::config::Clients;
 use crate::control::certificate_files::UnusableFiles;
 use crate::control::controller::Controller;
+use crate::control::presence;
 use crate::control::server::ControlClients;
 use crate::control::state::RegistryRoutes;
 use crate::control::state::cleanup::leftover_message;
@@ -74,6 +75,7 @@ pub(crate) async fn status(controller: &Controller) -> Status {
         problems: problems(controller, &snapshot.registries, store_error.as_ref(), &unusable),
         mode: mode(controller).to_owned(),
         users: proxy.served.ids().to_vec(),
+        presence: presence::mode(controller).as_str().to_owned(),
         clients: proxy.clients.as_str().to_owned(),
         upstream_proxies: upstream_proxies(proxy.dialer.proxies()),
         ca_file: (controller.company_roots.load().file.as_ref()).map(|file| file.display().to_string()),

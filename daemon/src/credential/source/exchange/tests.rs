@@ -13,6 +13,25 @@ fn a_flag_becomes_a_mint() {
     assert_eq!(mint.secret_variables(), Vec::<String>::new());
 }
 
+/// Microsoft, "OAuth 2.0 device authorization grant flow".
+#[test]
+fn a_person_logs_in_at_the_tenant_of_azure() {
+    let mint = ExchangeKind::find("azure").unwrap();
+    let mint = mint.parse("tenant=corp.example,client-id=app,identity=device").unwrap();
+    let login = mint.device_flow().unwrap();
+    let urls = [&login.authorization_url, &login.token_url].map(|endpoint| endpoint.url().as_str());
+    let expected = ["devicecode", "token"]
+        .map(|page| format!("https://login.microsoftonline.com/corp.example/oauth2/v2.0/{page}"));
+    assert_eq!(urls, expected);
+    let scope = "499b84ac-1321-427f-aa17-267ca6975798/.default offline_access";
+    assert_eq!((login.client_id.as_str(), login.scope.as_deref()), ("app", Some(scope)));
+    let of_a_job = ExchangeKind::find("azure").unwrap();
+    let of_a_job = of_a_job
+        .parse("tenant=corp.example,client-id=app,identity=gitlab")
+        .unwrap();
+    assert!(of_a_job.device_flow().is_none());
+}
+
 #[test]
 fn every_variable_with_a_secret_is_named() {
     let mint = ExchangeKind::find("oauth").unwrap();

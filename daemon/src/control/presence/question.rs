@@ -1,0 +1,372 @@
+//! Text of polkit's dialogue: what is asked, in one sentence.
+//!
+//! Only a guarded daemon says it: polkit takes texts from a trusted user alone, so the dialogue of a user's own daemon has the
+//! general text of the action. Names and URLs come from the program that asks. They are cut, and contain nothing that an
+//! agent could read as markup or as another line.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use regauth_shared::Request;
+use regauth_shared::request::{AddRegistry, Grant, SetRegistry, SetUpstream};
+use url::Url;
+
+/// Sentence with placeholders, and their values. polkit puts the values in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Question {
+    message: &'static str,
+    values: BTreeMap<&'static str, String>,
+}
+
+impl Question {
+    /// Question about a guarded request; `None` for one that needs nobody, or has no text yet.
+    pub(super) fn about(request: &Request) -> Option<Self> {
+        Some(match request {
+            Request::AddRegistry(request) => addition(request),
+            Request::CheckRegistry(request) => Self::new(
+                "Let regauth read the certificates in $(file) and trust them for $(urls)?",
+                [
+                    ("file", plain(request.ca_file.as_deref().unwrap_or_default())),
+                    ("urls", places(request)),
+                ],
+            ),
+            Request::AddScope(request) => Self::new(
+                "Send the token of $(registry) to $(urls) as well?",
+                [("registry", request.name.to_string()), ("urls", urls(&request.scopes))],
+            ),
+            Request::Confirm(request) => Self::new(
+                "Let the token of $(registry) go where its changed configuration says: $(changes)?",
+                [
+                    ("registry", request.name.to_string()),
+                    ("changes", list(request.changes.iter().map(|change| plain(change)))),
+                ],
+            ),
+            Request::SetRegistry(request) => setting(request),
+            Request::ReplaceConfiguration(_) => Self::new("Replace the whole configuration of regauth?", []),
+            Request::Reload(_) => Self::new("Let regauth apply its changed configuration?", []),
+            Request::Allow(request) => Self::new(
+                "Open writes to $(registry) for $(time)?",
+                [("registry", request.name.to_string()), ("time", time(request.seconds))],
+            ),
+            Request::Grant(request) => grant(request),
+            _ => return Self::about_daemon(request),
+        })
+    }
+
+    /// Question about the daemon itself.
+    fn about_daemon(request: &Request) -> Option<Self> {
+        Some(match request {
+            Request::SetUpstream(request) => upstream(request),
+            Request::Unlock(request) if request.set_passphrase.is_some() => {
+                Self::new("Protect regauth's tokens with another passphrase?", [])
+            }
+            Request::Unlock(_) => Self::new("Open regauth's store of tokens?", []),
+            Request::StoreMove(request) => Self::new(
+                "Move all tokens of regauth to the store $(store)?",
+                [("store", plain(&request.to))],
+            ),
+            Request::Log(request) => Self::new(
+                "Change the level of regauth's log to $(level)?",
+                [("level", request.level?.as_str().to_owned())],
+            ),
+            Request::Stop(_) => Self::new("Stop regauth?", []),
+            Request::RemoveRegistry(request) => Self::new(
+                "Remove the registry $(registry), which an administrator has defined?",
+                [("registry", request.name.to_string())],
+            ),
+            _ => return None,
+        })
+    }
+
+    /// Details of the call (polkit(8) names `polkit.message`).
+    pub(super) fn details(&self) -> HashMap<&str, &str> {
+        let values = self.values.iter().map(|(name, value)| (*name, value.as_str()));
+        values.chain([("polkit.message", self.message)]).collect()
+    }
+
+    fn new<const N: usize>(message: &'static str, values: [(&'static str, String); N]) -> Self {
+        Self {
+            message,
+            values: BTreeMap::from(values),
+        }
+    }
+
+    /// The sentence with its values.
+    #[cfg(test)]
+    fn text(&self) -> String {
+        let fill = |text: String, (name, value): (&&str, &String)| text.replace(&format!("$({name})"), value);
+        self.values.iter().fold(self.message.to_owned(), fill)
+    }
+}
+
+fn addition(request: &AddRegistry) -> Question {
+    let new = || ("new", request.name.to_string());
+    if let Some(owner) = &request.credential_of {
+        return Question::new(
+            "Send the token of $(registry) to $(urls) as well, for the new registry $(new)?",
+            [("registry", owner.to_string()), ("urls", places(request)), new()],
+        );
+    }
+    if let Some(program) = &request.source_command {
+        let command = list(program.command.iter().map(|word| plain(word)));
+        return Question::new(
+            "Let regauth run $(program) and send the token that it prints to $(urls), for the new registry $(new)?",
+            [("program", command), ("urls", places(request)), new()],
+        );
+    }
+    if request.token.is_none() {
+        let source = plain(request.source.as_deref().unwrap_or("a source of its own"));
+        return Question::new(
+            "Let regauth take a token from $(source) and send it to $(urls), for the new registry $(new)?",
+            [("source", source), ("urls", places(request)), new()],
+        );
+    }
+    if let Some(file) = &request.ca_file {
+        return Question::new(
+            "Add the registry $(new) at $(urls), and trust the certificates in $(file) for it?",
+            [("file", plain(file)), ("urls", places(request)), new()],
+        );
+    }
+    Question::new(
+        "Add the registry $(new) at $(urls), with its writes open?",
+        [("urls", places(request)), new()],
+    )
+}
+
+fn setting(request: &SetRegistry) -> Question {
+    let values = request.values.iter().map(|(key, value)| {
+        let value = match value {
+            serde_json::Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        plain(&format!("{key} = {value}"))
+    });
+    Question::new(
+        "Change the registry $(registry) to $(values)?",
+        [("registry", request.name.to_string()), ("values", list(values))],
+    )
+}
+
+fn grant(request: &Grant) -> Question {
+    let message = match request.write {
+        true => "Let others read from and write to $(registries) with a grant for $(time)?",
+        false => "Let others read from $(registries) with a grant for $(time)?",
+    };
+    let names = match request.registries.is_empty() {
+        true => "every registry".to_owned(),
+        false => list(request.registries.iter().map(ToString::to_string)),
+    };
+    Question::new(message, [("registries", names), ("time", time(request.seconds))])
+}
+
+fn upstream(request: &SetUpstream) -> Question {
+    if request.remove {
+        return Question::new("Let regauth reach other hosts without the corporate proxy?", []);
+    }
+    let proxy = request.proxy.as_ref().map(|proxy| without_login(proxy.expose()));
+    let file = request.ca_file.as_deref().map(plain);
+    match (proxy, file) {
+        (Some(proxy), Some(file)) => Question::new(
+            "Let regauth send its connections through the proxy $(proxy), and trust the certificates in $(file)?",
+            [("proxy", proxy), ("file", file)],
+        ),
+        (Some(proxy), None) => Question::new(
+            "Let regauth send its connections through the proxy $(proxy)?",
+            [("proxy", proxy)],
+        ),
+        (None, file) => Question::new(
+            "Let clients of regauth trust the certificates in $(file)?",
+            [("file", file.unwrap_or_default())],
+        ),
+    }
+}
+
+/// URLs that a new registry's token goes to: its index, its scopes, its token service.
+fn places(request: &AddRegistry) -> String {
+    let index = request.index.iter().map(|index| index.trim_start_matches("sparse+"));
+    let others = request.scopes.iter().chain(&request.token_service).map(String::as_str);
+    list(index.chain(others).map(url))
+}
+
+fn urls(texts: &[String]) -> String {
+    list(texts.iter().map(|text| url(text)))
+}
+
+/// URL as the daemon would use it: a name of another script in its ASCII form, without user and password. The host is never
+/// cut, since its end says who owns it.
+fn url(text: &str) -> String {
+    let Ok(url) = Url::parse(text) else {
+        return plain(text);
+    };
+    let port = url.port().map_or_else(String::new, |port| format!(":{port}"));
+    let host = url.host_str().unwrap_or_default();
+    let origin = format!("{}://{host}{port}", url.scheme());
+    let query = url.query().map_or_else(String::new, |query| format!("?{query}"));
+    format!("{}{}", printable(&origin), plain(&format!("{}{query}", url.path())))
+}
+
+/// Scheme, host and port of a proxy. The rest may have a password.
+fn without_login(text: &str) -> String {
+    let with_scheme = if text.contains("://") {
+        text.to_owned()
+    } else {
+        format!("http://{text}")
+    };
+    match Url::parse(&with_scheme) {
+        Ok(url) => {
+            let port = url.port().map_or_else(String::new, |port| format!(":{port}"));
+            plain(&format!(
+                "{}://{}{port}",
+                url.scheme(),
+                url.host_str().unwrap_or_default()
+            ))
+        }
+        Err(_) => "of the request".to_owned(),
+    }
+}
+
+fn time(seconds: u64) -> String {
+    humantime::format_duration(Duration::from_secs(seconds)).to_string()
+}
+
+/// The first items, and the number of those left out.
+fn list(items: impl Iterator<Item = String>) -> String {
+    let items: Vec<String> = items.collect();
+    let shown = items
+        .iter()
+        .take(MAX_ITEMS)
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(", ");
+    match items.len().saturating_sub(MAX_ITEMS) {
+        0 => shown,
+        more => format!("{shown} AND {more} MORE"),
+    }
+}
+
+/// Printable text, cut in the middle.
+fn plain(text: &str) -> String {
+    let text = printable(text);
+    let characters = text.len();
+    match (
+        text.get(..MAX_LENGTH / 2),
+        text.get(characters.saturating_sub(MAX_LENGTH / 2)..),
+    ) {
+        (Some(head), Some(tail)) if characters > MAX_LENGTH => format!("{head} ... {tail}"),
+        _ => text,
+    }
+}
+
+/// ASCII characters that no markup uses; every other one is a question mark.
+fn printable(text: &str) -> String {
+    let is_plain =
+        |character: char| (character == ' ' || character.is_ascii_graphic()) && !"<>&$`\"\\".contains(character);
+    let replaced = |character| if is_plain(character) { character } else { '?' };
+    text.chars().map(replaced).collect()
+}
+
+const MAX_ITEMS: usize = 4;
+const MAX_LENGTH: usize = 120;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(line: &str, expected: &str) {
+        let request = Request::from_line(&format!(r#"{{"v":1,{line}}}"#)).unwrap();
+        let question = Question::about(&request).unwrap();
+        assert_eq!(question.text(), expected);
+        assert!(question.details().values().all(|value| value.is_ascii()));
+    }
+
+    #[test]
+    fn says_where_a_token_would_go() {
+        check(
+            r#""method":"add-scope","name":"corp","scopes":["https://a.example/x/","https://b.example/"]"#,
+            "Send the token of corp to https://a.example/x/, https://b.example/ as well?",
+        );
+        check(
+            r#""method":"add-registry","name":"copy","credential-of":"corp","index":"sparse+https://evil.example/i/""#,
+            "Send the token of corp to https://evil.example/i/ as well, for the new registry copy?",
+        );
+        check(
+            r#""method":"add-registry","name":"x","source-command":{"command":["cat","/etc/x"]},"scopes":["https://a.example/"]"#,
+            "Let regauth run cat, /etc/x and send the token that it prints to https://a.example/, for the new registry x?",
+        );
+    }
+
+    #[test]
+    fn a_token_service_is_a_place_too_and_each_guarded_request_has_a_question() {
+        check(
+            r#""method":"add-registry","name":"x","credential-of":"corp","scopes":["https://a.example/"],"token-service":"https://evil.example/""#,
+            "Send the token of corp to https://a.example/, https://evil.example/ as well, for the new registry x?",
+        );
+        for line in [
+            r#""method":"check-registry","name":"x","ca-file":"/x""#,
+            r#""method":"confirm","name":"x","changes":["a"]"#,
+            r#""method":"set-registry","name":"x","values":{"scheme":"raw"}"#,
+            r#""method":"replace-configuration","text":"","base":"""#,
+            r#""method":"reload""#,
+            r#""method":"unlock""#,
+            r#""method":"store-move","to":"vault""#,
+            r#""method":"log","level":"trace""#,
+            r#""method":"stop""#,
+        ] {
+            let request = Request::from_line(&format!(r#"{{"v":1,{line}}}"#)).unwrap();
+            assert!(
+                request.guarded().is_some() && Question::about(&request).is_some(),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn says_for_how_long_and_for_whom() {
+        check(
+            r#""method":"allow","name":"corp","seconds":300"#,
+            "Open writes to corp for 5m?",
+        );
+        check(
+            r#""method":"grant","registries":["corp"],"write":true,"seconds":3600"#,
+            "Let others read from and write to corp with a grant for 1h?",
+        );
+        check(
+            r#""method":"grant","seconds":60"#,
+            "Let others read from every registry with a grant for 1m?",
+        );
+    }
+
+    #[test]
+    fn a_name_of_another_script_markup_and_a_second_line_do_not_reach_the_dialogue() {
+        check(
+            r#""method":"add-scope","name":"corp","scopes":["https://соrp.example/<b>\nhttps://corp.example/"]"#,
+            "Send the token of corp to https://xn--rp-emcl.example/%3Cb%3Ehttps://corp.example/ as well?",
+        );
+        check(
+            r#""method":"add-scope","name":"corp","scopes":["$(registry)\n<b>ok</b> & \u202e"]"#,
+            "Send the token of corp to ?(registry)??b?ok?/b? ? ? as well?",
+        );
+    }
+
+    #[test]
+    fn a_long_list_says_how_much_it_leaves_out_and_a_long_url_shows_both_ends() {
+        check(
+            r#""method":"add-scope","name":"corp","scopes":["https://a/","https://b/","https://c/","https://d/","https://evil/"]"#,
+            "Send the token of corp to https://a/, https://b/, https://c/, https://d/ AND 1 MORE as well?",
+        );
+        let host = format!("https://corp.example.{}.evil.example", "a".repeat(60).repeat(2));
+        let long = url(&format!("{host}/{}/end", "x".repeat(500)));
+        assert!(
+            long.len() < 300 && long.starts_with(&host) && long.ends_with("/end"),
+            "{long}"
+        );
+    }
+
+    #[test]
+    fn a_password_of_a_proxy_is_not_shown() {
+        check(
+            r#""method":"set-upstream","proxy":"http://me:s3cret@proxy.example:3128""#,
+            "Let regauth send its connections through the proxy http://proxy.example:3128?",
+        );
+    }
+}
