@@ -265,7 +265,17 @@ fn keys_come_over_verified_tls_and_stay_when_the_answer_is_something_else() {
     asks(&unverified).fails();
     let problems = unverified.daemon.ctl(&["status"]).succeeds().json["problems"].to_string();
     assert!(problems.contains("the keys of"), "{problems}");
-    let trusting = with(&format!("ca-file = \"{}\"", authority.file().display()));
+    // The file has another root at first. A reload reads it again, and one that cannot be read takes nothing away.
+    let roots = folder.path().join("roots.pem");
+    fs::copy(Authority::new("Another Root").file(), &roots).unwrap();
+    let trusting = with(&format!("ca-file = \"{}\"", roots.display()));
+    asks(&trusting).fails();
+    fs::copy(authority.file(), &roots).unwrap();
+    trusting.daemon.ctl(&["reload"]).succeeds();
+    asks(&trusting).succeeds();
+    fs::write(&roots, "half a certif").unwrap();
+    let notes = trusting.daemon.ctl(&["reload"]).succeeds().json["notes"].to_string();
+    assert!(notes.contains("roots that were read before stay in service"), "{notes}");
     asks(&trusting).succeeds();
     // From a file, which is noticed when it changes.
     let file = folder.path().join("other");

@@ -18,6 +18,7 @@ mod builds;
 mod busy;
 mod ci_examples;
 mod client_authentication;
+mod clients_by_ways;
 #[cfg(target_os = "linux")]
 mod clock_and_disk;
 mod completion;

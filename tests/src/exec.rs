@@ -21,7 +21,9 @@ pub fn command(program: impl AsRef<OsStr>, home: &Path) -> Command {
         .env("HOME", home)
         .env("LC_ALL", "C.UTF-8")
         .env("GIT_CONFIG_NOSYSTEM", "1")
-        .env("GIT_TERMINAL_PROMPT", "0");
+        .env("GIT_TERMINAL_PROMPT", "0")
+        // rustup in front of cargo would download a toolchain into the home.
+        .env("RUSTUP_AUTO_INSTALL", "0");
     command
 }
 

@@ -73,9 +73,16 @@ struct Diagnosis {
 
 /// Runs all checks, and the fixes with `--fix`.
 pub(crate) fn run(arguments: &Arguments, client: &Client, folders: &Folders) -> Result<Report, ErrorBody> {
-    if let Some(url) = &arguments.gateway {
+    let is_of_gateway = || GatewaySettings::read(folders).is_some() && client.ping().is_err();
+    let gateway = match &arguments.gateway {
+        Some(url) => Some(url.as_ref()),
+        // This machine has no daemon, and is not meant to have one.
+        None if !arguments.fix && is_of_gateway() => Some(None),
+        None => None,
+    };
+    if let Some(url) = gateway {
         return report(
-            examine_gateway(url.as_ref(), &arguments.client, folders)?,
+            examine_gateway(url, &arguments.client, folders)?,
             Vec::new(),
             Vec::new(),
         );
