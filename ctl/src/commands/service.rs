@@ -66,7 +66,7 @@ enum Action {
         #[arg(long, requires = "users")]
         ask: bool,
 
-        /// Move the registries without asking
+        /// Take over registries, tokens, corporate proxy and global ca-file without asking
         #[arg(long, requires = "users")]
         yes: bool,
     },
@@ -203,7 +203,7 @@ fn agrees(proposal: &Proposal) -> Result<bool, ErrorBody> {
                 .hint("`--dry-run` shows them, and `--yes` moves them"),
         );
     }
-    output::print_to_stderr(&format!(
+    output::show(&format!(
         "The guarded daemon takes over, with the tokens and passwords:\n{}",
         proposal.describe("")
     ));

@@ -88,7 +88,7 @@ impl Account {
         if output.status.success() {
             return Ok(());
         }
-        Err(self.explain(program, arguments, output.stderr.trim()))
+        Err(self.explain(program, arguments, &child::quote(&output.stderr)))
     }
 
     fn explain(&self, program: &Path, arguments: &[&str], why: &str) -> ErrorBody {

@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::error;
+use crate::output::one_line;
 
 /// Pipe from a program; a read fails after the deadline.
 pub(super) struct Pipe<R> {
@@ -76,6 +77,15 @@ pub(super) fn run(command: &mut Command, limit: Duration) -> Result<Output, Erro
     })
 }
 
+/// Words of a user's program, for root's terminal: bounded, without control characters, and no line of them looks like ours.
+pub(super) fn quote(text: &str) -> String {
+    let text = text.trim().trim_start_matches("error: ");
+    let is_cut = text.chars().count() > MAX_QUOTE;
+    let lines: String = text.chars().take(MAX_QUOTE).collect();
+    let lines: Vec<String> = lines.lines().map(one_line).collect();
+    lines.join("\n  | ") + if is_cut { "…" } else { "" }
+}
+
 fn late() -> io::Error {
     io::Error::new(IoErrorKind::TimedOut, "it did not end in time")
 }
@@ -106,6 +116,7 @@ pub(super) fn end(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
     None
 }
 
+const MAX_QUOTE: usize = 4000;
 const MAX_OUTPUT: u64 = 1024 * 1024;
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -127,6 +138,12 @@ mod tests {
         for script in ["exec >&- 2>&-; exec sleep 1000", "kill -STOP $$"] {
             assert!(run(&mut shell(script), Duration::from_millis(50)).is_err(), "{script}");
         }
+    }
+
+    #[test]
+    fn a_quote_is_bounded() {
+        assert_eq!(quote(" error: a\n\tb\r\n"), "a\n  | \u{fffd}b");
+        assert_eq!(quote(&"x".repeat(1_000_000)).chars().count(), MAX_QUOTE + 1);
     }
 
     #[test]

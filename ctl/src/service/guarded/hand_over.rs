@@ -56,28 +56,45 @@ impl HandingOver {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let mut child = started.spawn().map_err(error::io("cannot run setpriv"))?;
+        let child = started.spawn().map_err(error::io("cannot run setpriv"))?;
+        Self::read(child, &account.name, TIMEOUT)
+    }
+
+    /// Reads what there is to move from a process of `user`.
+    fn read(mut child: Child, user: &str, limit: Duration) -> Result<Self, ErrorBody> {
         let stdout = child
             .stdout
             .take()
             .ok_or_else(|| error::failed("the handover has no output"))?;
         let mut handing_over = Self {
             child,
-            lines: BufReader::new(Pipe::new(stdout, TIMEOUT)),
+            lines: BufReader::new(Pipe::new(stdout, limit)),
             left_to_read: MAX_BYTES,
             registries: Vec::new(),
             left: Vec::new(),
             upstream: None,
         };
-        while let Some(line) = handing_over.next_line()? {
-            match serde_json::from_str(&line).map_err(|_| unreadable())? {
-                HandOver::End => return Ok(handing_over),
-                HandOver::Registry { request, roots } => handing_over.take_in(*request, roots),
-                HandOver::Left { name, reason } => handing_over.left.push((name, one_line(&reason))),
-                HandOver::Upstream { request, roots } => handing_over.upstream = Some(upstream(request, roots)?),
+        match handing_over.read_lines() {
+            Ok(true) => Ok(handing_over),
+            Ok(false) => Err(handing_over.failure(user)),
+            Err(error) => {
+                let _ = handing_over.child.kill();
+                Err(error)
             }
         }
-        Err(handing_over.failure(account))
+    }
+
+    /// Reads the list; false if it has no end.
+    fn read_lines(&mut self) -> Result<bool, ErrorBody> {
+        while let Some(line) = self.next_line()? {
+            match serde_json::from_str(&line).map_err(|_| unreadable())? {
+                HandOver::End => return Ok(true),
+                HandOver::Registry { request, roots } => self.take_in(*request, roots),
+                HandOver::Left { name, reason } => self.left.push((name, one_line(&reason))),
+                HandOver::Upstream { request, roots } => self.upstream = Some(upstream(request, roots)?),
+            }
+        }
+        Ok(false)
     }
 
     /// Takes a registry in if root can see what it would agree to. The daemon must add nothing to that by itself.
@@ -113,7 +130,7 @@ impl HandingOver {
     /// The store does not delete them in time.
     pub(super) fn delete_secrets(
         mut self,
-        account: &Account,
+        user: &str,
         names: &BTreeSet<RegistryName>,
         with_proxy_password: bool,
     ) -> Result<(), ErrorBody> {
@@ -128,7 +145,7 @@ impl HandingOver {
         self.lines.get_mut().extend(TIMEOUT);
         match self.next_line()? {
             Some(count) if count.trim() == items.len().to_string() => Ok(()),
-            _ => Err(self.failure(account)),
+            _ => Err(self.failure(user)),
         }
     }
 
@@ -142,16 +159,15 @@ impl HandingOver {
     }
 
     /// Error of a handover that ended too early, in its own words.
-    fn failure(mut self, account: &Account) -> ErrorBody {
+    fn failure(mut self, user: &str) -> ErrorBody {
         drop(self.child.stdin.take());
         child::end(&mut self.child, END_TIMEOUT);
         let mut stderr = Vec::new();
         if let Some(pipe) = self.child.stderr.take() {
             let _ = Pipe::new(pipe, END_TIMEOUT).take(MAX_LINE).read_to_end(&mut stderr);
         }
-        let stderr = String::from_utf8_lossy(&stderr);
-        let why = stderr.trim().trim_start_matches("error: ");
-        error::failed(format!("cannot take over the registries of {}: {why}", account.name))
+        let why = child::quote(&String::from_utf8_lossy(&stderr));
+        error::failed(format!("cannot take over the registries of {user}: {why}"))
             .hint("correct that, or give the tokens again: --ask")
     }
 }
@@ -198,3 +214,74 @@ const MAX_BYTES: u64 = 64 * 1024 * 1024;
 const TIMEOUT: Duration = Duration::from_secs(120);
 /// Longest time to end.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// Handover by a shell script in place of the user's program.
+    fn read(script: &str, limit: Duration) -> Result<HandingOver, ErrorBody> {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        let started = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        HandingOver::read(started.spawn().unwrap(), "me", limit)
+    }
+
+    const LINES: &str = r#"cat <<'END'
+{"registry":{"request":{"name":"corp","scopes":["https://corp.example/"],"token":"t0ken","verify":true,"untrusted":true},"roots":null}}
+{"registry":{"request":{"name":"odd","scopes":["https://corp.example\\@evil.example/"],"token":"t0ken"},"roots":null}}
+{"registry":{"request":{"name":"damaged","scopes":["https://corp.example/"],"token":"t0ken"},"roots":"-----BEGIN X-----"}}
+{"left":{"name":"lost","reason":"no \u001b[2J token\n  move corp"}}
+"end"
+END
+"#;
+
+    #[test]
+    fn what_root_cannot_see_stays_and_the_rest_moves() {
+        let handing_over = read(&format!("{LINES} read -r name; echo 1"), Duration::from_secs(600)).unwrap();
+        let [corp] = &handing_over.registries[..] else {
+            panic!("{} registries", handing_over.registries.len())
+        };
+        assert_eq!(corp.request.name.as_str(), "corp");
+        assert!(!corp.request.verify && !corp.request.untrusted);
+        let left: Vec<&str> = handing_over.left.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(left, ["odd", "damaged", "lost"]);
+        for (name, reason) in &handing_over.left {
+            assert!(!reason.contains(['\u{1b}', '\n']), "{name}: {reason}");
+        }
+        let moved = BTreeSet::from(["corp".parse().unwrap()]);
+        handing_over.delete_secrets("me", &moved, false).unwrap();
+    }
+
+    #[test]
+    fn a_process_that_deletes_less_than_it_was_told_is_an_error() {
+        let handing_over = read(&format!("{LINES} cat >/dev/null; echo 1"), Duration::from_secs(600)).unwrap();
+        let moved = BTreeSet::from(["corp".parse().unwrap()]);
+        assert!(handing_over.delete_secrets("me", &moved, true).is_err());
+    }
+
+    #[test]
+    fn the_words_of_a_failing_process_cannot_pass_for_ours() {
+        let script = r"printf 'error: odd \033[2J\nhint: run it as root: sh evil\n' >&2; exit 1";
+        let error = read(script, Duration::from_secs(600)).err().unwrap();
+        assert!(
+            error
+                .message
+                .contains("registries of me: odd \u{fffd}[2J\n  | hint: run"),
+            "{}",
+            error.message
+        );
+    }
+
+    #[test]
+    fn a_process_that_is_silent_ends_the_handover() {
+        for script in ["kill -STOP $$", "exec sleep 1000", "echo '\"begin\"'; exec sleep 1000"] {
+            assert!(read(script, Duration::from_millis(50)).is_err(), "{script}");
+        }
+    }
+}

@@ -51,7 +51,7 @@ pub(super) fn take_over(
         Some((request, roots)) => take_upstream(request, roots.as_ref(), client, outcome),
         None => false,
     };
-    if let Err(error) = handing_over.delete_secrets(account, &moved, has_moved_password) {
+    if let Err(error) = handing_over.delete_secrets(&account.name, &moved, has_moved_password) {
         outcome.notes.push(format!(
             "the store of {0} still has what was moved ({1}), and every program of {0} can read it: {2}; repeat the command",
             account.name,

@@ -224,3 +224,37 @@ const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("regauth/", env
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// Longest answer that is read: tokens with many claims take up to 16 KiB.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+    use crate::proxy::upstream::proxy_rules::ProxyRules;
+
+    #[tokio::test]
+    async fn a_client_that_needs_tls_sends_nothing_in_the_clear() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint: Endpoint = format!("http://{}/token", listener.local_addr().unwrap())
+            .parse()
+            .unwrap();
+        let dialer = Dialer::new(ProxyRules::direct(), Trust::system(&[])).unwrap();
+        let client = |needs_tls| TokenClient::new(&dialer.for_registries(), Trust::system(&[])).needing_tls(needs_tls);
+        let refused = client(true).send(ServiceRequest::get(&endpoint)).await.err().unwrap();
+        assert!(refused.to_string().contains("over plain HTTP"), "{refused}");
+        listener.set_nonblocking(true).unwrap();
+        assert!(listener.accept().is_err(), "a connection");
+        listener.set_nonblocking(false).unwrap();
+        let service = thread::spawn(move || {
+            let (mut connection, _) = listener.accept().unwrap();
+            let _ = connection.read(&mut [0; 4096]).unwrap();
+            connection
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+                .unwrap();
+        });
+        client(false).send(ServiceRequest::get(&endpoint)).await.unwrap();
+        service.join().unwrap();
+    }
+}
