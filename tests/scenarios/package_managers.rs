@@ -62,7 +62,17 @@ fn pip_installs_from_a_pypiserver_without_a_password() {
     LeakScan::new(PASSWORD).scan_folder(user.home(), &[]).assert_clean();
     daemon.ctl(&["set", "corp", "programs", "cargo"]).succeeds();
     // pip keeps the status of an index page to its debug output.
-    let pip = ["-m", "pip", "install", "-vv", "--target", "t2", "--index-url", &index, "treasure"];
+    let pip = [
+        "-m",
+        "pip",
+        "install",
+        "-vv",
+        "--target",
+        "t2",
+        "--index-url",
+        &index,
+        "treasure",
+    ];
     user.run("python3", &pip).fails().says(OTHER_PROGRAMS);
     user.ctl(&["setup", "pip", "--undo"]).succeeds();
     assert_eq!(user.read(".config/pip/pip.conf").unwrap(), mine);

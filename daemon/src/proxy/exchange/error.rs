@@ -120,7 +120,8 @@ impl ProxyError {
     ///
     /// It is for the daemon's owner: bearers of grants get the message without it.
     pub(crate) fn addresses(&self) -> String {
-        self.address_list().map_or_else(String::new, |list| format!(" ({list})"))
+        self.address_list()
+            .map_or_else(String::new, |list| format!(" ({list})"))
     }
 
     /// The addresses that accepted no connection, with commas.

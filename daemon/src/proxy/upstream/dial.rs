@@ -177,10 +177,12 @@ async fn direct(uri: Uri, addresses: Addresses) -> Result<TcpStream, DialError> 
     let mut connector = HttpConnector::new_with_resolver(resolver.clone());
     configure(&mut connector);
     let connected = connector.call(uri).await;
-    connected.map(TokioIo::into_inner).map_err(|error| DialError::Unreachable {
-        addresses: resolver.found().into(),
-        source: Box::new(error),
-    })
+    connected
+        .map(TokioIo::into_inner)
+        .map_err(|error| DialError::Unreachable {
+            addresses: resolver.found().into(),
+            source: Box::new(error),
+        })
 }
 
 /// Host and port of a URL. Every pool's URL has a valid authority.
