@@ -329,8 +329,14 @@ fn a_registry_that_answers_again_has_no_failure_any_more() {
         .succeeds();
     assert_eq!(Curl::new().behind(&daemon).get(&url).status, 502);
     assert_eq!(daemon.ctl(&["show", "corp"]).json["last-failure"]["cause"], "refused");
+    // The name's addresses, as the system has them, tell where it was tried.
     let listed = User::new(&daemon).ctl(&["list"]).succeeds();
-    listed.says(&format!("corp: localhost:{port} refuses connections"));
+    listed
+        .says(&format!("corp: localhost:{port} ("))
+        .says("127.0.0.1")
+        .says(") refuses connections");
+    let log = daemon.log();
+    assert!(log.contains("addresses=\"") && log.contains("127.0.0.1"), "{log}");
     let status = daemon.ctl(&["status"]).json;
     let problem = status["problems"][0]["message"].as_str().unwrap();
     assert!(problem.contains(&format!("localhost:{port}")), "{problem}");

@@ -16,6 +16,8 @@ use regauth_tests::user::User;
 
 const USER: &str = "me@corp.example";
 const PASSWORD: &str = "passw0rd-of-the-daemon";
+/// Part of the refusal of a program that a registry does not list.
+const OTHER_PROGRAMS: &str = "serves only the programs that its";
 
 /// Python index with a package, a daemon that serves it, and a user.
 fn python() -> (PypiServer, Daemon, User) {
@@ -47,7 +49,7 @@ fn add(daemon: &Daemon, kind: &str, scope: &str, ca: &Path) {
 
 #[test]
 fn pip_installs_from_a_pypiserver_without_a_password() {
-    let (server, _daemon, user) = python();
+    let (server, daemon, user) = python();
     let mine = "# mine\n[global]\ntimeout = 20\n\n[install]\nno-compile = yes\n";
     user.write(".config/pip/pip.conf", mine);
     let index = server.index();
@@ -58,6 +60,20 @@ fn pip_installs_from_a_pypiserver_without_a_password() {
         .says("Successfully installed treasure-1.0");
     assert!(user.home().join("t/treasure/__init__.py").exists());
     LeakScan::new(PASSWORD).scan_folder(user.home(), &[]).assert_clean();
+    daemon.ctl(&["set", "corp", "programs", "cargo"]).succeeds();
+    // pip keeps the status of an index page to its debug output.
+    let pip = [
+        "-m",
+        "pip",
+        "install",
+        "-vv",
+        "--target",
+        "t2",
+        "--index-url",
+        &index,
+        "treasure",
+    ];
+    user.run("python3", &pip).fails().says(OTHER_PROGRAMS);
     user.ctl(&["setup", "pip", "--undo"]).succeeds();
     assert_eq!(user.read(".config/pip/pip.conf").unwrap(), mine);
 }
@@ -118,6 +134,8 @@ fn npm_publishes_to_and_installs_from_a_verdaccio_without_a_password() {
     npm(&user, "project", "install").succeeds();
     assert!(user.home().join("project/node_modules/treasure/package.json").exists());
     LeakScan::new(PASSWORD).scan_folder(user.home(), &[]).assert_clean();
+    daemon.ctl(&["set", "corp", "programs", "cargo"]).succeeds();
+    npm(&user, "treasure", "view").fails().says(OTHER_PROGRAMS);
     user.ctl(&["setup", "npm", "--undo"]).succeeds();
     assert_eq!(user.read(".npmrc").unwrap(), mine);
     for kept in ["project/node_modules", ".npm"] {

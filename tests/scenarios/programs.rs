@@ -2,8 +2,11 @@
 
 use regauth_tests::auth_gate::Scheme;
 use regauth_tests::cargo::Cargo;
+use regauth_tests::certificates::Authority;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
+use regauth_tests::git::Git;
+use regauth_tests::git_server::GitServer;
 use regauth_tests::poll;
 use regauth_tests::registry::Registry;
 use regauth_tests::viewer::Viewer;
@@ -97,6 +100,20 @@ fn a_registry_for_cargo_refuses_the_curl_of_a_build_script() {
     assert_eq!(event["code"], "program-denied");
     assert!(program(&event).ends_with("/curl"), "{event}");
     assert_eq!(registry.nginx.requests().len(), before, "nothing was sent");
+}
+
+#[test]
+fn a_git_host_for_another_program_tells_git_so() {
+    let server = GitServer::start(&Authority::new("Corp Root"), Scheme::basic("me"), TOKEN);
+    server.repository("plans", &[("README", "secret\n")]);
+    let daemon = Daemon::start();
+    daemon.add_git("code", &server);
+    let git = Git::new().behind(&daemon);
+    git.clone_from(&server.url("plans")).succeeds();
+    daemon.ctl(&["set", "code", "programs", "cargo"]).succeeds();
+    git.run(["ls-remote", &server.url("plans")])
+        .fails()
+        .says("serves only the programs that its `programs` lists");
 }
 
 #[test]

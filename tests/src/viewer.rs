@@ -12,7 +12,7 @@ use crate::poll;
 #[derive(Debug)]
 pub struct Viewer {
     lines: BufReader<UnixStream>,
-    /// The first answer: `{"ok":…}` or `{"err":…}`.
+    /// The first answer: `{"ok":…}` or `{"err":…}`, which a daemon with too many connections sends in its greeting's place.
     pub answer: Value,
 }
 
@@ -40,9 +40,11 @@ impl Viewer {
             lines: BufReader::new(stream),
             answer: Value::Null,
         };
-        assert!(viewer.next_line().is_some_and(|greeting| greeting["hello"].is_object()));
-        writeln!(viewer.lines.get_mut(), "{filters}").unwrap();
         viewer.answer = viewer.next_line().unwrap();
+        if viewer.answer["hello"].is_object() {
+            writeln!(viewer.lines.get_mut(), "{filters}").unwrap();
+            viewer.answer = viewer.next_line().unwrap();
+        }
         viewer
     }
 

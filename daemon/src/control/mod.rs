@@ -13,6 +13,7 @@
 pub(crate) mod dispatch;
 pub(crate) mod presence;
 pub(crate) mod server;
+mod user_places;
 
 pub(crate) mod metrics;
 pub(crate) mod verbs;

@@ -20,6 +20,7 @@ use crate::control::dispatch::{Reply, dispatch};
 use crate::control::presence;
 #[cfg(target_os = "linux")]
 use crate::control::presence::peer_process::PeerProcess;
+use crate::control::user_places::{MAX_CONNECTIONS, UserPlaces};
 use crate::daemon::Options;
 use crate::guarded::{NotGuarded, ServedUsers};
 use crate::inherited_sockets::InheritedSockets;
@@ -123,6 +124,7 @@ pub(crate) async fn serve(
     tasks: TaskTracker,
     end: CancellationToken,
 ) {
+    let places = Arc::new(UserPlaces::default());
     loop {
         let accepted = tokio::select! {
             // In this order: a client that connects after the drain has begun belongs to the next daemon.
@@ -138,8 +140,13 @@ pub(crate) async fn serve(
                     refuse(stream, &controller.control_clients);
                     continue;
                 }
+                let Some(place) = places.take(peer.user) else {
+                    write_error(stream, too_many_connections());
+                    continue;
+                };
                 let (controller, end) = (Arc::clone(&controller), end.clone());
                 tasks.spawn(async move {
+                    let _place = place;
                     tokio::select! {
                         _ = answer_requests(stream, peer, &controller) => {}
                         () = end.cancelled() => {}
@@ -154,8 +161,7 @@ pub(crate) async fn serve(
     }
 }
 
-/// Tells a user why a guarded daemon, to whose socket everybody can connect, does not greet. Never waits: the line fits into
-/// the buffer of a new socket.
+/// Tells a user why a guarded daemon, to whose socket everybody can connect, does not greet.
 fn refuse(stream: UnixStream, clients: &ControlClients) {
     if !matches!(clients, ControlClients::Served(_)) {
         return;
@@ -163,6 +169,16 @@ fn refuse(stream: UnixStream, clients: &ControlClients) {
     let message = "this machine's guarded regauthd does not serve you";
     let error = ErrorBody::new(ErrorKind::Refused, message)
         .hint("an administrator adds you: sudo regauthctl service install --for USER");
+    write_error(stream, error);
+}
+
+fn too_many_connections() -> ErrorBody {
+    let message = format!("your programs have {MAX_CONNECTIONS} connections to regauthd already");
+    ErrorBody::new(ErrorKind::Refused, message).hint("end some of them, such as `regauthctl watch`, and repeat")
+}
+
+/// Answers in the greeting's place. Never waits: the line fits into the buffer of a new socket.
+fn write_error(stream: UnixStream, error: ErrorBody) {
     if let Ok(mut stream) = stream.into_std() {
         let line = serde_json::to_string(&Answer::<()>::Err(error)).unwrap_or_default();
         let _ = stream.write_all(format!("{line}\n").as_bytes());
@@ -184,7 +200,8 @@ async fn answer_requests(stream: UnixStream, peer: Peer, controller: &Controller
             Err(_) if controller.proxy.drain.is_cancelled() => continue,
             Ok(None) | Err(_) => return Ok(()),
         };
-        match dispatch(controller, &peer, &line).await {
+        // Boxed: a connection that waits for its next request has no room for the largest one.
+        match Box::pin(dispatch(controller, &peer, &line)).await {
             Reply::Line(line) => lines.send(line).await?,
             Reply::Stream(viewer) => return viewer.stream(lines).await,
         }

@@ -31,9 +31,9 @@ impl Trouble {
     /// Trouble that an error of a request to `host` is a sign of; `None` if the registry is not the cause.
     pub(crate) fn of(registry: &RegistryName, host: impl std::fmt::Display, error: &ProxyError) -> Option<Self> {
         let (cause, message, hint) = match error {
-            ProxyError::Upstream(failure) => (
+            ProxyError::Upstream(failure) | ProxyError::Unconnected { failure, .. } => (
                 failure.name(),
-                format!("{host} {}", failure.predicate()),
+                format!("{host}{} {}", error.addresses(), failure.predicate()),
                 failure.remedy().to_owned(),
             ),
             ProxyError::CorporateProxy(error) => (

@@ -54,10 +54,10 @@ impl ProbeResult {
     pub(super) fn no_answer(url: &Url, error: &ProxyError) -> Self {
         let host = url.host_str().unwrap_or_default();
         match error {
-            ProxyError::Upstream(failure) => Self {
+            ProxyError::Upstream(failure) | ProxyError::Unconnected { failure, .. } => Self {
                 failure: Some(*failure),
                 remedy: Some(failure.remedy()),
-                ..Self::unclear(format!("{host} {}", failure.predicate()))
+                ..Self::unclear(format!("{host}{} {}", error.addresses(), failure.predicate()))
             },
             ProxyError::CorporateProxy(error) => Self {
                 failure: Some(UpstreamFailure::CorporateProxy),

@@ -121,8 +121,8 @@ impl TokenClient {
 
 fn no_answer(host: &str, error: &ProxyError) -> FetchError {
     match error {
-        ProxyError::Upstream(failure) => {
-            FetchError::new(format!("{host} {}", failure.predicate())).hint(failure.remedy())
+        ProxyError::Upstream(failure) | ProxyError::Unconnected { failure, .. } => {
+            FetchError::new(format!("{host}{} {}", error.addresses(), failure.predicate())).hint(failure.remedy())
         }
         ProxyError::CorporateProxy(error) => {
             FetchError::new(format!("{host} cannot be reached: {error}")).hint(error.advice().trim_end_matches('.'))

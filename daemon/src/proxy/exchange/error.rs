@@ -10,6 +10,9 @@
 mod body_format;
 mod message;
 
+use std::net::IpAddr;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, PROXY_AUTHENTICATE, RETRY_AFTER};
 use http::{Response, StatusCode};
@@ -72,6 +75,13 @@ pub enum ProxyError {
     ClientTimeout,
     /// The upstream gave no answer, or cannot be trusted.
     Upstream(UpstreamFailure),
+    /// No address of the upstream accepts a connection.
+    Unconnected {
+        /// Reason of the last address.
+        failure: UpstreamFailure,
+        /// Addresses of the upstream's name, at most [`MAX_ADDRESSES`].
+        addresses: Arc<[IpAddr]>,
+    },
     /// The corporate proxy cannot be reached, or refuses.
     CorporateProxy(Box<CorporateProxyError>),
     /// The upstream repeated the credential in a header or an answer of Git LFS or of a token service, or switched protocols.
@@ -95,6 +105,34 @@ impl From<Unrecorded> for ProxyError {
 }
 
 impl ProxyError {
+    /// The upstream gave no answer; `addresses` are those that accepted no connection.
+    pub(crate) fn upstream(failure: UpstreamFailure, addresses: &[IpAddr]) -> Self {
+        match addresses.get(..MAX_ADDRESSES).unwrap_or(addresses) {
+            [] => Self::Upstream(failure),
+            addresses => Self::Unconnected {
+                failure,
+                addresses: addresses.into(),
+            },
+        }
+    }
+
+    /// Text such as ` (192.0.2.7, 192.0.2.8)` with the addresses that accepted no connection, else an empty one.
+    ///
+    /// It is for the daemon's owner: bearers of grants get the message without it.
+    pub(crate) fn addresses(&self) -> String {
+        self.address_list()
+            .map_or_else(String::new, |list| format!(" ({list})"))
+    }
+
+    /// The addresses that accepted no connection, with commas.
+    pub(crate) fn address_list(&self) -> Option<String> {
+        let Self::Unconnected { addresses, .. } = self else {
+            return None;
+        };
+        let addresses: Vec<_> = addresses.iter().map(IpAddr::to_string).collect();
+        Some(addresses.join(", "))
+    }
+
     /// Value of the `regauth-error` header.
     pub fn code(&self) -> &'static str {
         match self {
@@ -114,7 +152,7 @@ impl ProxyError {
             Self::CredentialUnavailable(_) | Self::LoggedOut(_) | Self::TokenService(_) => "credential-unavailable",
             Self::AuditUnavailable => "audit-unavailable",
             Self::ClientTimeout => "client-timeout",
-            Self::Upstream(failure) => match failure.class() {
+            Self::Upstream(failure) | Self::Unconnected { failure, .. } => match failure.class() {
                 FailureClass::Unreachable => "upstream-unreachable",
                 FailureClass::Untrusted => "upstream-untrusted",
                 FailureClass::Timeout => "upstream-timeout",
@@ -152,7 +190,7 @@ impl ProxyError {
             | Self::UpstreamUnreadable => StatusCode::BAD_GATEWAY,
             Self::Busy | Self::AuditUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::ClientTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::Upstream(failure) => match failure.class() {
+            Self::Upstream(failure) | Self::Unconnected { failure, .. } => match failure.class() {
                 FailureClass::Unreachable | FailureClass::Untrusted => StatusCode::BAD_GATEWAY,
                 FailureClass::Timeout => StatusCode::GATEWAY_TIMEOUT,
             },
@@ -162,7 +200,7 @@ impl ProxyError {
     /// Reason for the log, if the registry, its token or the network is the cause and not the client.
     pub(crate) fn log_reason(&self) -> Option<&'static str> {
         match self {
-            Self::Upstream(failure) => Some(failure.predicate()),
+            Self::Upstream(failure) | Self::Unconnected { failure, .. } => Some(failure.predicate()),
             Self::CorporateProxy(_) => Some(UpstreamFailure::CorporateProxy.predicate()),
             Self::UpstreamFraming => Some("answered with a transfer coding that regauth did not ask for"),
             Self::UpstreamUnreadable => Some("gave an answer of Git LFS that regauth could not search"),
@@ -284,6 +322,9 @@ impl From<CorporateProxyError> for ProxyError {
 
 /// Header with the code of an error response.
 pub const REGAUTH_ERROR: HeaderName = HeaderName::from_static("regauth-error");
+
+/// Addresses of one upstream that an error names.
+const MAX_ADDRESSES: usize = 4;
 
 #[cfg(test)]
 mod tests;

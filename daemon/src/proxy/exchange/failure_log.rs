@@ -20,7 +20,7 @@ impl FailureLog {
         if let Some(reason) = error.log_reason()
             && self.is_due(reason, Instant::now())
         {
-            tracing::info!(%host, code = error.code(), reason, "could not serve a request");
+            tracing::info!(%host, addresses = error.address_list(), code = error.code(), reason, "could not serve a request");
         }
     }
 
@@ -49,7 +49,7 @@ pub(crate) fn registry_failed(registry: &RegistryRoute, host: &Origin, error: &P
     if let Some(reason) = error.log_reason()
         && registry.usage.failures.is_due(reason, Instant::now())
     {
-        tracing::info!(registry = %registry.name, %host, code = error.code(), reason, "could not serve a request");
+        tracing::info!(registry = %registry.name, %host, addresses = error.address_list(), code = error.code(), reason, "could not serve a request");
     }
 }
 

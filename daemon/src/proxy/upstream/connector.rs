@@ -18,7 +18,7 @@ use crate::proxy::descriptors;
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::upstream::connection_load::ConnectionLoad;
 use crate::proxy::upstream::destination::{Destination, RequestSender};
-use crate::proxy::upstream::dial::{Dialer, is_forbidden};
+use crate::proxy::upstream::dial::{DialError, Dialer, is_forbidden};
 use crate::proxy::upstream::endings::{FirstBytes, LenientClose};
 use crate::proxy::upstream::failure::{UpstreamFailure, is_stalled_upload};
 use crate::proxy::upstream::proxy_handshake::CorporateProxyError;
@@ -99,8 +99,8 @@ impl Connector {
         } else if let Some(error) = CorporateProxyError::find(error) {
             error.clone().into()
         } else {
-            let failure = UpstreamFailure::of(error);
-            ProxyError::Upstream(failure.with_client_certificate(self.has_client_certificate))
+            let failure = UpstreamFailure::of(error).with_client_certificate(self.has_client_certificate);
+            ProxyError::upstream(failure, DialError::addresses(error))
         }
     }
 

@@ -174,12 +174,16 @@ async fn connect_to(proxy: &CorporateProxy) -> Result<TcpStream, DialError> {
 
 /// TCP connection without a proxy.
 async fn direct(uri: Uri, addresses: Addresses) -> Result<TcpStream, DialError> {
-    let mut connector = HttpConnector::new_with_resolver(Resolver(addresses));
+    let resolver = Resolver::new(addresses);
+    let mut connector = HttpConnector::new_with_resolver(resolver.clone());
     configure(&mut connector);
     let connected = connector.call(uri).await;
     connected
         .map(TokioIo::into_inner)
-        .map_err(|error| DialError::Unreachable(Box::new(error)))
+        .map_err(|error| DialError::Unreachable {
+            addresses: resolver.found().into(),
+            source: Box::new(error),
+        })
 }
 
 /// Host and port of a URL. Every pool's URL has a valid authority.
@@ -234,15 +238,41 @@ pub enum DialError {
     /// The client has a grant, and the host is not public.
     #[error("a grant does not allow this host")]
     Forbidden(#[source] Forbidden),
-    /// No address of the host accepts a connection.
+    /// No address of the host accepts a connection, or its name has none.
     #[error("cannot connect")]
-    Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Unreachable {
+        /// Addresses of the host's name; empty for a host that is an address itself.
+        addresses: Box<[IpAddr]>,
+        /// Reason of the last one.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The corporate proxy cannot be reached or refuses.
     #[error("cannot connect through the corporate proxy")]
     Proxy(#[from] CorporateProxyError),
     /// Plain HTTP with a token, and an address that is not loopback.
     #[error("plain HTTP with a token goes to loopback only")]
     NotLoopback(#[source] NotLoopback),
+}
+
+impl DialError {
+    /// Addresses that accepted no connection, from an error's chain.
+    pub(crate) fn addresses<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a [IpAddr] {
+        std::iter::successors(Some(error), |error| error.source())
+            .find_map(|error| match error.downcast_ref() {
+                Some(Self::Unreachable { addresses, .. }) => Some(&**addresses),
+                _ => None,
+            })
+            .unwrap_or_default()
+    }
+}
+
+impl From<NameLookupError> for DialError {
+    fn from(error: NameLookupError) -> Self {
+        Self::Unreachable {
+            addresses: Box::default(),
+            source: Box::new(error),
+        }
+    }
 }
 
 /// The system's resolver gave no address.
@@ -265,7 +295,8 @@ pub(crate) const METADATA_SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 16
 /// Time for TCP and all handshakes with a corporate proxy. It answers a CONNECT after it has connected to the host. Shorter
 /// than the deadline of the opening, so that the proxy is named.
 const PROXY_TIMEOUT: Duration = Duration::from_secs(12);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// Shorter than the deadline of the opening, so that the addresses are named.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(12);
 const HAPPY_EYEBALLS_DELAY: Duration = Duration::from_millis(250);
 const KEEP_ALIVE_TIME: Duration = Duration::from_secs(60);
 #[cfg(target_os = "linux")]

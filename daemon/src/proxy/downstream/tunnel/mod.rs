@@ -82,7 +82,7 @@ fn proxy_error(error: &DialError) -> ProxyError {
         _ if is_forbidden(error) => ProxyError::HostDenied,
         DialError::Invalid => ProxyError::BadRequest,
         DialError::Proxy(error) => error.clone().into(),
-        error => ProxyError::Upstream(UpstreamFailure::of(error)),
+        error => ProxyError::upstream(UpstreamFailure::of(error), DialError::addresses(error)),
     }
 }
 

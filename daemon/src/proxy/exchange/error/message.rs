@@ -36,7 +36,7 @@ impl ProxyError {
             Self::StoreUnavailable => STORE_UNAVAILABLE,
             Self::AuditUnavailable => AUDIT_UNAVAILABLE,
             Self::ClientTimeout => CLIENT_TIMEOUT,
-            Self::Upstream(failure) => return sentences(*failure),
+            Self::Upstream(failure) | Self::Unconnected { failure, .. } => return sentences(*failure),
             Self::UpstreamUnsafe => UPSTREAM_UNSAFE,
             Self::UpstreamFraming => UPSTREAM_FRAMING,
             Self::UpstreamUnreadable => UPSTREAM_UNREADABLE,

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
@@ -70,7 +71,7 @@ impl Addresses {
         let lookup = async {
             let name: Name = name.parse().map_err(|_| DialError::Invalid)?;
             let found = GaiResolver::new().call(name).await;
-            found.map_err(|error| DialError::Unreachable(Box::new(NameLookupError(error))))
+            found.map_err(|error| NameLookupError(error).into())
         };
         let found: Vec<SocketAddr> = match lookup.await {
             Ok(found) => found.collect(),
@@ -85,7 +86,7 @@ impl Addresses {
     fn check_all(self, found: &[SocketAddr]) -> Result<(), DialError> {
         if found.is_empty() {
             let error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-            return Err(DialError::Unreachable(Box::new(NameLookupError(error))));
+            return Err(NameLookupError(error).into());
         }
         found.iter().try_for_each(|address| self.check(address.ip()))
     }
@@ -93,7 +94,26 @@ impl Addresses {
 
 /// The system's resolver, with a check of the addresses.
 #[derive(Clone, Debug)]
-pub(super) struct Resolver(pub(super) Addresses);
+pub(super) struct Resolver {
+    addresses: Addresses,
+    /// Addresses of the name, once it was looked up.
+    found: Arc<OnceLock<Box<[IpAddr]>>>,
+}
+
+impl Resolver {
+    /// Resolver for one connection, which may lead to these addresses.
+    pub(super) fn new(addresses: Addresses) -> Self {
+        Self {
+            addresses,
+            found: Arc::default(),
+        }
+    }
+
+    /// Addresses of the name; empty if none was looked up.
+    pub(super) fn found(&self) -> &[IpAddr] {
+        self.found.get().map_or(&[], |found| found)
+    }
+}
 
 impl Service<Name> for Resolver {
     type Response = std::vec::IntoIter<SocketAddr>;
@@ -105,8 +125,12 @@ impl Service<Name> for Resolver {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let addresses = self.0;
-        Box::pin(async move { addresses.resolve(name.as_str()).await.map(Vec::into_iter) })
+        let Self { addresses, found } = self.clone();
+        Box::pin(async move {
+            let resolved = addresses.resolve(name.as_str()).await?;
+            let _ = found.set(resolved.iter().map(SocketAddr::ip).collect());
+            Ok(resolved.into_iter())
+        })
     }
 }
 

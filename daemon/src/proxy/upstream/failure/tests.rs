@@ -22,7 +22,10 @@ fn lookup(text: &str) -> NameLookupError {
 }
 
 fn dial(error: impl StdError + Send + Sync + 'static) -> DialError {
-    DialError::Unreachable(Box::new(error))
+    DialError::Unreachable {
+        addresses: Box::default(),
+        source: Box::new(error),
+    }
 }
 
 #[test]
@@ -144,7 +147,7 @@ fn a_missing_client_certificate_differs_from_a_wrong_one() {
 
 #[test]
 fn a_stalled_upload_is_found_below_the_client_library() {
-    let wrapped = DialError::Unreachable(Box::new(StalledBody));
+    let wrapped = dial(StalledBody);
     assert!(is_stalled_upload(&wrapped));
     assert!(!is_stalled_upload(&io::Error::other("reset")));
 }
