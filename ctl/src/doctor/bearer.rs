@@ -143,8 +143,8 @@ fn check_no_proxy(name: &str, hosts: &[String]) -> Option<Finding> {
     })
 }
 
-/// Variables in which the recipes of `regauthctl grant --as` put a grant. Cargo's own has precedence.
-const GRANT_VARIABLES: [&str; 3] = ["CARGO_HTTP_PROXY", "HTTPS_PROXY", "https_proxy"];
+/// Variables in which the recipes of `regauthctl grant --as` put a grant.
+const GRANT_VARIABLES: [&str; 3] = ["HTTPS_PROXY", "https_proxy", "CARGO_HTTP_PROXY"];
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
