@@ -111,11 +111,11 @@ fn top_shows_real_requests_and_obeys_its_keys() {
     // The program of a client that ends at once may stay unknown: choose one that was found.
     terminal.type_text("/curl");
     terminal.press(&["Enter"]);
-    let clients = terminal.wait_for("/curl");
-    assert!(
-        clients.contains("Tab registries") && clients.contains("\ncurl "),
-        "{clients}"
-    );
+    let clients = terminal.wait_until("the program of a curl", |screen| {
+        ["Tab registries", "filter: curl", "\ncurl ", "/curl\n"]
+            .iter()
+            .all(|text| screen.contains(text))
+    });
     assert!(
         clients.contains("started by") && clients.contains("requests 1 "),
         "{clients}"
