@@ -21,6 +21,10 @@ pub(crate) struct ProgramFinder(Option<SyncSender<Search>>);
 /// Connection whose program is wanted.
 #[derive(Debug)]
 struct Search {
+    #[cfg_attr(
+        not(target_os = "linux"),
+        expect(dead_code, reason = "only Linux names the inode of a client's socket")
+    )]
     inode: u32,
     caller: Arc<Caller>,
 }

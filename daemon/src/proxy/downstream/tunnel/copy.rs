@@ -20,7 +20,7 @@ pub(super) async fn relay(from: &TcpStream, to: &TcpStream, relayed: &AtomicU64)
         from.readable().await.map_err(RelayError::Read)?;
         let mut buffer = Vec::with_capacity(BUFFER_BYTES);
         match from.try_read_buf(&mut buffer) {
-            Ok(0) => return SockRef::from(to).shutdown(Shutdown::Write),
+            Ok(0) => return SockRef::from(to).shutdown(Shutdown::Write).map_err(RelayError::Write),
             Ok(length) => {
                 relayed.fetch_add(length as u64, Ordering::Relaxed);
                 write(to, &buffer).await.map_err(RelayError::Write)?;
