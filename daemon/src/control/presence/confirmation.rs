@@ -82,7 +82,7 @@ pub(super) enum NotConfirmed {
 }
 
 impl NotConfirmed {
-    /// True if nobody can be asked here, whoever sits at the machine.
+    /// True if polkit can ask nobody here.
     pub(super) fn is_impossible(&self) -> bool {
         match self {
             Self::Unavailable(_) | Self::NoProcess | Self::NoAgent => true,
