@@ -137,7 +137,7 @@ async fn registry_line(
     })
 }
 
-/// What the configuration of a registry adds to the record of its token.
+/// Differences by which a registry's configuration widens the record of its token.
 async fn unconfirmed(
     config: &Config,
     name: &RegistryName,

@@ -111,8 +111,8 @@ impl Request {
     }
 }
 
-/// A registry with a token of its own is open: whoever has that token can use it without regauth, too. Everything else takes
-/// what the requester need not have, or what the daemon alone can read.
+/// An addition with a token of its own needs no person: its sender can use that token without regauth, too. Any other addition
+/// can use a token or a file that the sender cannot read.
 fn addition(request: &AddRegistry) -> Option<Guarded> {
     if request.credential_of.is_some() {
         return Some(both(Action::Widen, "sends a token to another registry as well"));

@@ -111,7 +111,7 @@ impl Servers {
         }
     }
 
-    /// Where the servers and the clients' programs are, for the scripts.
+    /// Variables of the scripts: URLs of the servers and folders of the clients' programs.
     fn variables(&self) -> Vec<(&'static str, String)> {
         let in_capitals = |url: String| url.replace("localhost", "LOCALHOST");
         let programs = [
@@ -231,7 +231,7 @@ impl Round {
             .envs(OF_CLIENTS);
     }
 
-    /// What clients get before writes are open, or after.
+    /// Opens writes if `writes`, and returns the environment that clients get then.
     fn environment(&self, writes: bool) -> Environment {
         match (self.way, writes) {
             (Way::Run, false) => Environment::Run,
@@ -263,7 +263,7 @@ impl Round {
     }
 }
 
-/// How a script gets to regauth.
+/// Environment that leads a script to regauth.
 enum Environment {
     Run,
     Grant(BTreeMap<String, String>),

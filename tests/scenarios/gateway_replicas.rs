@@ -332,8 +332,8 @@ fn a_signed_grant_opens_no_later_registry_of_the_same_name() {
         .daemon
         .add_with("corp", &registry, &["--scope", &registry.nginx.url("/")]);
     assert_eq!(curl.get(&page).header("regauth-error"), Some("grant-denied"));
-    let anew = gateway.curl(&gateway.grant(&["--signed", "--registry", "corp"]));
-    assert_eq!(anew.get(&page).status, 200);
+    let renewed = gateway.curl(&gateway.grant(&["--signed", "--registry", "corp"]));
+    assert_eq!(renewed.get(&page).status, 200);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Checks of a grant in the environment: in a container, a sandbox, another account, or a shell of the daemon's own user.
 //!
-//! Where no daemon runs, they use what the client has: the proxy's URL, the bundle, the variables of cargo's registries.
+//! They need no daemon on this machine: the client's variables name the proxy, the bundle and cargo's registries.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};

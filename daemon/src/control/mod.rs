@@ -8,7 +8,7 @@
 //! [`presence`] has a person permit what widens where a token goes or what it may do. [`watch`] streams events to viewers, and [`metrics`] serves counters over HTTP.
 //!
 //! [`maintenance`] has the tasks that run without a request. [`token_check`] asks registries on behalf of the data path.
-//! [`certificate_files`] reads the configured certificate files again for `status` and `list`.
+//! [`problems`] lists what a person should fix, and [`certificate_files`] reads the configured certificate files again for it.
 
 pub(crate) mod dispatch;
 pub(crate) mod presence;
@@ -26,6 +26,7 @@ mod new_registry;
 #[cfg(target_os = "linux")]
 pub(crate) mod notifications;
 mod probe;
+mod problems;
 pub(crate) mod token_check;
 mod token_service;
 mod widening;

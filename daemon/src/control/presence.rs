@@ -1,8 +1,8 @@
 //! Presence: requests that widen where a token goes or what it may do need a person, since a program could send them, too.
 //!
-//! [`regauth_shared::presence`] has the table of these requests. Root is a person: whoever becomes root types a password, as
-//! sudo or doas decide. For everybody else polkit asks ([`polkit`]), with a text for each request ([`question`]), and at a
-//! pace that wears nobody out ([`prompts`]).
+//! [`regauth_shared::presence`] has the table of these requests. A request of root counts as a person's, because sudo or doas
+//! decides who becomes root. polkit asks all other users ([`polkit`]). [`question`] has the dialogue's text, and [`prompts`]
+//! limits how often it opens.
 //!
 //! A guarded daemon always asks. A user's own daemon asks as `presence` in config.toml says ([`PresenceMode`]).
 

@@ -228,7 +228,7 @@ fn pauses(failures: u32) -> (Duration, Duration) {
 
 /// Shortest time between two attempts at a URL, however many tokens ask for unknown keys.
 const MIN_INTERVAL: Duration = Duration::from_secs(5);
-/// The same for an issuer that has failed for a while.
+/// Longest of these times, for an issuer that keeps failing.
 const MAX_WANTED_INTERVAL: Duration = Duration::from_secs(20);
 /// Age at which keys are read again: an issuer may withdraw a key.
 const MAX_AGE: Duration = Duration::from_secs(15 * 60);

@@ -84,7 +84,10 @@ fn npms_relatives_publish_and_install_after_setup() {
     let (server, daemon, user) = npm_server_daemon_user();
     daemon.ctl(&["allow", "corp"]).succeeds();
     user.write(".npmrc", &format!("registry={}\n", server.url()));
-    node_client(&user, PNPM, "project", &["install"]).fails();
+    // By default, pnpm repeats a failed request for more than a minute.
+    let without_retries = User::at(&daemon, user.home()).env("PNPM_CONFIG_FETCH_RETRIES", "0");
+    let without_retries = without_retries.env("npm_config_fetch_retries", "0");
+    node_client(&without_retries, PNPM, "project", &["install"]).fails();
     for (client, bunfig) in [("pnpm", None), ("bun", Some("[install]\nexact = true\n"))] {
         if let Some(text) = bunfig {
             user.write(".bunfig.toml", text);

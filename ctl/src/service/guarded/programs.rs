@@ -18,7 +18,7 @@ impl Programs {
     /// Finds both programs.
     ///
     /// # Errors
-    /// `refused` if others than root can change one: whoever changes the daemon's program has its tokens.
+    /// `refused` if a user other than root can change one. A changed daemon can give away its tokens.
     pub(super) fn find() -> Result<Self, ErrorBody> {
         let regauthctl = std::env::current_exe().map_err(error::io("cannot find regauthctl's own program"))?;
         let programs = Self {
@@ -41,7 +41,7 @@ fn safe_program(program: &Path) -> Result<PathBuf, ErrorBody> {
     match path.ancestors().find(is_changeable) {
         None => Ok(path),
         Some(part) => Err(error::refused(format!(
-            "others than root can change {}: whoever changes the daemon's program has its tokens",
+            "users other than root can change {}, and a changed daemon can give away its tokens",
             part.display()
         ))
         .hint(format!(

@@ -1,5 +1,4 @@
-//! What an installation would take over, for root to agree to: each registry with every host that gets its token, and the way
-//! to other hosts.
+//! Proposal of an installation, which root agrees to: registries, the hosts that get their tokens, and proxies for other hosts.
 //!
 //! The texts come from the user's side. One that a terminal would show differently from what the daemon reads is refused
 //! ([`unshowable`]); the others are cleaned for display.

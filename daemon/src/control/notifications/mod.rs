@@ -1,6 +1,6 @@
 //! Desktop notifications: a token near its end, a registry that rejects its token, a locked store.
 //!
-//! The texts are the problems that `status` lists ([`show`], [`store`]): what, and the next command. Each cause is
+//! The texts are the problems that `status` lists ([`problems`], [`store`]): what, and the next command. Each cause is
 //! notified once in 24 hours ([`history`]), over the session bus ([`desktop`]). Without a session bus nothing is shown.
 
 mod desktop;
@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::history::History;
 use crate::control::controller::Controller;
-use crate::control::verbs::{show, store};
+use crate::control::problems;
+use crate::control::verbs::store;
 use crate::proxy::routes::RegistryRoute;
 use crate::registry::Source;
 
@@ -81,9 +82,9 @@ fn warning(route: &RegistryRoute, warn_before: Duration) -> Option<(Cause, Probl
         _ => &route.name,
     };
     if route.credential.state().value()?.breaker.is_rejected() {
-        return Some((format!("rejected {owner}"), show::credential_problem(route)?));
+        return Some((format!("rejected {owner}"), problems::credential_problem(route)?));
     }
-    Some((format!("ending {owner}"), show::ending_problem(route, warn_before)?))
+    Some((format!("ending {owner}"), problems::ending_problem(route, warn_before)?))
 }
 
 /// Time between two checks. A cause is notified at the second one.

@@ -103,7 +103,7 @@ impl Controller {
     }
 
     /// Puts the configuration in service again if a token could not be read. Its binding may not be known yet, so its
-    /// routes are made anew.
+    /// routes are built again.
     async fn load_locked_credentials(&self, state: &mut StateGuard<'_>) {
         let is_unread = |route: &Arc<RegistryRoute>| {
             matches!(
