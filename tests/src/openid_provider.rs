@@ -21,7 +21,7 @@ pub struct OpenidProvider {
     keys: Vec<Value>,
     state: PathBuf,
     _folder: TempDir,
-    _process: Process,
+    process: Process,
 }
 
 impl OpenidProvider {
@@ -42,7 +42,7 @@ impl OpenidProvider {
             keys: document["keys"].as_array().unwrap().clone(),
             state,
             _folder: folder,
-            _process: process,
+            process,
         }
     }
 
@@ -110,6 +110,11 @@ impl OpenidProvider {
     /// URL of its public keys.
     pub fn keys_url(&self) -> String {
         format!("{}/jwks", self.issuer)
+    }
+
+    /// Number of requests for its public keys so far, also while it is down.
+    pub fn key_requests(&self) -> usize {
+        self.process.log().lines().filter(|line| *line == "GET /jwks").count()
     }
 
     /// Sets the life of the identities that it issues from now on.
