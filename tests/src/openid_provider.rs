@@ -122,9 +122,9 @@ impl OpenidProvider {
         self.set(&json!({ "identityLifetime": lifetime.as_secs() }));
     }
 
-    /// Replaces its key by one with this id, which is `k1` at first.
+    /// Replaces its key by one with this id, which is `k1` at first. Identities last an hour from now on.
     pub fn use_key(&self, id: &str) {
-        self.set(&json!({ "key": id }));
+        self.set(&json!({ "key": id, "identityLifetime": 3600 }));
     }
 
     /// Answers every request with 503 from now on.
