@@ -117,14 +117,17 @@ pub(crate) fn print(text: &str, exit_code: u8) -> u8 {
     }
 }
 
-/// Writes one line of a stream to stdout, at once.
+/// Writes one line of a stream.
 ///
 /// # Errors
-/// Those of stdout; a reader that has left is [`IoErrorKind::BrokenPipe`].
-pub(crate) fn print_line(line: &str) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(format!("{}\n", one_line(line)).as_bytes())?;
-    stdout.flush()
+/// Those of the output; a reader that has left is [`IoErrorKind::BrokenPipe`].
+pub(crate) fn write_line(output: &mut impl Write, line: &str) -> io::Result<()> {
+    if line.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        output.write_all(line.as_bytes())?;
+    } else {
+        output.write_all(one_line(line).as_bytes())?;
+    }
+    output.write_all(b"\n")
 }
 
 /// Writes text to stderr and ignores errors: there is no other place to report them.
