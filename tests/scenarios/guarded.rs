@@ -180,7 +180,23 @@ fn a_guarded_daemon_reads_no_file_that_others_than_root_can_change() {
         let refused = machine.ctl_with_input(ROOT, &add, TOKEN);
         refused.fails().says("every program can listen");
     }
-    // By a changed configuration neither.
+    // By a changed configuration neither, also if its workloads would be those of everybody.
+    let config = case.config();
+    for (jwks, says) in [
+        (theirs.as_str(), "others than root can change"),
+        ("http://127.0.0.1:9/jwks", "every program can listen"),
+    ] {
+        let rule = format!(
+            "[[trust]]\nissuer = \"https://issuer.example\"\naudience = \"regauth\"\njwks = \"{jwks}\"\nregistries = \
+             [\"corp\"]\n"
+        );
+        let edit = format!(
+            "cp -p {config} {config}.mine; sed -i '1i clients = \"grants\"' {config}; echo '{rule}' >>{config}"
+        );
+        machine.shell(ROOT, &edit).succeeds();
+        case.exits(ROOT, &["reload"], exit_code::REFUSED).says(says);
+        machine.shell(ROOT, &format!("mv {config}.mine {config}")).succeeds();
+    }
     let edit = format!("sed -i 's#^ca-file = .*#ca-file = \"{theirs}\"#' {}", case.config());
     machine.shell(ROOT, &edit).succeeds();
     case.exits(ROOT, &["reload"], exit_code::REFUSED)
