@@ -175,7 +175,7 @@ impl Client {
     pub(crate) fn stream<T: DeserializeOwned>(&self, request: &Request) -> Result<Lines, ErrorBody> {
         let (connection, daemon, line) = self.ask(request)?;
         parse_answer::<T>(&line).map_err(|error| explain_unknown_request(&daemon, error))?;
-        Ok(Lines::of(connection))
+        Lines::of(connection)
     }
 
     /// Waits for the answer for as long as the daemon greets other clients, at most [`ANSWER_TIMEOUT`].

@@ -117,14 +117,24 @@ pub(crate) fn print(text: &str, exit_code: u8) -> u8 {
     }
 }
 
-/// Writes one line of a stream to stdout, at once.
+/// Writes one line of a stream.
 ///
 /// # Errors
-/// Those of stdout; a reader that has left is [`IoErrorKind::BrokenPipe`].
-pub(crate) fn print_line(line: &str) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(format!("{}\n", one_line(line)).as_bytes())?;
-    stdout.flush()
+/// Those of the output; a reader that has left is [`IoErrorKind::BrokenPipe`].
+pub(crate) fn write_line(output: &mut impl Write, line: &str) -> io::Result<()> {
+    if is_printable_ascii(line.as_bytes()) {
+        output.write_all(line.as_bytes())?;
+    } else {
+        output.write_all(one_line(line).as_bytes())?;
+    }
+    output.write_all(b"\n")
+}
+
+/// Most lines are, and need no look at each character. Whole blocks are tested, which the compiler makes vectors of.
+fn is_printable_ascii(text: &[u8]) -> bool {
+    let is_printable = |block: &[u8]| block.iter().fold(true, |all, byte| all & (b' '..=b'~').contains(byte));
+    let (blocks, rest) = text.as_chunks::<32>();
+    blocks.iter().all(|block| is_printable(block)) && is_printable(rest)
 }
 
 /// Writes text to stderr and ignores errors: there is no other place to report them.
@@ -285,6 +295,23 @@ mod tests {
     fn a_cell_cannot_begin_another_line() {
         let row = ["/tmp/a\n12:00 corp", "\u{202e}x\u{2028}"].map(str::to_owned).to_vec();
         assert_eq!(table(&[row]), "/tmp/a\u{fffd}12:00 corp  \u{fffd}x\u{fffd}\n");
+    }
+
+    #[test]
+    fn a_line_of_a_stream_cannot_begin_another_one() {
+        let printable = "{\"path\":\"/index/se/rd/serde\",\"method\":\"GET\"} ~";
+        for (end, shown) in [
+            ("", ""),
+            ("\n", "\u{fffd}"),
+            ("\u{7f}", "\u{fffd}"),
+            ("\u{1b}[2J", "\u{fffd}[2J"),
+            ("ü\u{202e}", "ü\u{fffd}"),
+        ] {
+            let mut output = Vec::new();
+            write_line(&mut output, &format!("{printable}{end}{printable}")).unwrap();
+            let expected = format!("{printable}{shown}{printable}\n");
+            assert_eq!(String::from_utf8(output).unwrap(), expected);
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub(super) struct Connection(BufReader<UnixStream>);
 
 impl Connection {
     pub(super) fn new(stream: UnixStream) -> Self {
-        Self(BufReader::new(stream))
+        Self(BufReader::with_capacity(BUFFER, stream))
     }
 
     pub(super) fn write_line(&mut self, line: &str) -> Result<(), ErrorBody> {
@@ -42,6 +42,11 @@ impl Connection {
 
     pub(super) fn read_line(&mut self, timeout: Duration) -> Result<String, ErrorBody> {
         self.set_timeout(timeout)?;
+        self.read_next_line(timeout)
+    }
+
+    /// Reads a line within the timeout that was set.
+    fn read_next_line(&mut self, timeout: Duration) -> Result<String, ErrorBody> {
         let mut line = Vec::new();
         // One byte more: the line ending, or the proof that the line is too long.
         let mut bounded = (&mut self.0).take(MAX_LINE as u64 + 1);
@@ -82,8 +87,10 @@ impl Connection {
 pub(crate) struct Lines(Connection);
 
 impl Lines {
-    pub(super) fn of(connection: Connection) -> Self {
-        Self(connection)
+    /// Lines of a connection, each of which comes within [`LOCAL_TIMEOUT`] once it has begun.
+    pub(super) fn of(connection: Connection) -> Result<Self, ErrorBody> {
+        connection.set_timeout(LOCAL_TIMEOUT)?;
+        Ok(Self(connection))
     }
 
     /// Next line; `None` at the end of the connection. Blocks until then.
@@ -91,16 +98,16 @@ impl Lines {
     /// # Errors
     /// A line that is too long or no UTF-8.
     pub(crate) fn next_line(&mut self) -> Result<Option<String>, ErrorBody> {
-        match self.0.read_line(LOCAL_TIMEOUT) {
+        match self.0.read_next_line(LOCAL_TIMEOUT) {
             Ok(line) => Ok(Some(line)),
             Err(error) if error.kind == ErrorKind::Unreachable => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// True if bytes have been read that are not a line yet.
-    pub(crate) fn has_buffered(&self) -> bool {
-        !self.0.0.buffer().is_empty()
+    /// True if the next line is at hand.
+    pub(crate) fn has_line(&self) -> bool {
+        self.0.0.buffer().contains(&b'\n')
     }
 }
 
@@ -119,5 +126,7 @@ fn connection_closed() -> ErrorBody {
     error::unreachable("regauthd closed the connection without an answer").hint("see regauthd's log for the reason")
 }
 
+/// Bytes that are read at once.
+const BUFFER: usize = 64 * 1024;
 /// For the hello, and for one line of an answer.
 pub(super) const LOCAL_TIMEOUT: Duration = Duration::from_secs(10);

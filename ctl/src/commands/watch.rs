@@ -1,6 +1,7 @@
 //! `regauthctl watch`.
 
-use std::io::{self, ErrorKind as IoErrorKind};
+use std::fs::File;
+use std::io::{self, BufWriter, ErrorKind as IoErrorKind, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
@@ -58,11 +59,19 @@ enum End {
     Daemon,
 }
 
-/// Prints events until the daemon or the reader ends.
+/// Prints events until the daemon or the reader ends. Lines that come together are written together.
 fn follow(lines: &mut Lines, json: bool) -> Result<End, ErrorBody> {
+    // Not `Stdout`, which writes each line at once.
+    let stdout = io::stdout().as_fd().try_clone_to_owned();
+    let mut output = BufWriter::with_capacity(BATCH, File::from(stdout.map_err(error::io("cannot use stdout"))?));
     loop {
-        if !lines.has_buffered() && wait(Some(lines.as_fd()), None)? == Woken::ByReader {
-            return Ok(End::Reader);
+        if !lines.has_line() {
+            if let Err(error) = output.flush() {
+                return end_of_output(error);
+            }
+            if wait(Some(lines.as_fd()), None)? == Woken::ByReader {
+                return Ok(End::Reader);
+            }
         }
         let Some(line) = lines.next_line()? else {
             return Ok(End::Daemon);
@@ -76,11 +85,16 @@ fn follow(lines: &mut Lines, json: bool) -> Result<End, ErrorBody> {
                 Err(_) => continue,
             }
         };
-        match output::print_line(&text) {
-            Ok(()) => {}
-            Err(error) if error.kind() == IoErrorKind::BrokenPipe => return Ok(End::Reader),
-            Err(error) => return Err(error::io("cannot write to stdout")(error)),
+        if let Err(error) = output::write_line(&mut output, &text) {
+            return end_of_output(error);
         }
+    }
+}
+
+fn end_of_output(error: io::Error) -> Result<End, ErrorBody> {
+    match error.kind() {
+        IoErrorKind::BrokenPipe => Ok(End::Reader),
+        _ => Err(error::io("cannot write to stdout")(error)),
     }
 }
 
@@ -128,6 +142,8 @@ fn width() -> usize {
     output::width().map_or(WIDEST, usize::from).clamp(NARROWEST, WIDEST)
 }
 
+/// Bytes of lines that are written together.
+const BATCH: usize = 64 * 1024;
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 const NARROWEST: usize = 80;
 const WIDEST: usize = 200;

@@ -144,7 +144,8 @@ impl Audit {
     fn record_round(&self, first: Result<Arc<Published>, u64>, feed: &mut Receiver<Arc<Published>>) {
         let mut batch = Vec::new();
         self.take(first, &mut batch);
-        while batch.len() < MAX_BATCH {
+        let most = self.events_in_a_message();
+        while batch.len() < most {
             let received = match feed.try_recv() {
                 Ok(published) => Ok(published),
                 Err(TryRecvError::Lagged(events)) => Err(events),
@@ -153,6 +154,12 @@ impl Audit {
             self.take(received, &mut batch);
         }
         self.record(batch);
+    }
+
+    /// Events that one message to the thread may have: fewer than fit into a file, as a message is not divided.
+    fn events_in_a_message(&self) -> usize {
+        let file = self.settings.max_size / u64::from(FILES);
+        usize::try_from(file / LONG_LINE).map_or(MAX_BATCH, |lines| lines.clamp(1, MAX_BATCH))
     }
 
     /// Hands a batch to the thread. Never waits.
@@ -329,8 +336,10 @@ struct NotQueued;
 
 /// Messages, and events in them, between the collector and the thread.
 const QUEUE_LENGTH: usize = 8192;
-/// Events of a message: some ten KiB, less than any file of the record has.
-const MAX_BATCH: usize = 16;
+/// Events of a message to the thread, which wakes up for each.
+const MAX_BATCH: usize = 256;
+/// Bytes of a long line.
+const LONG_LINE: u64 = 2048;
 /// Time that `status` waits for a disk that hangs.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time for a line to be written before its request is refused.

@@ -35,7 +35,9 @@ struct Collector {
     events: Arc<Events>,
     sequence: u64,
     /// Records of one round, kept for its memory.
-    batch: Vec<Collected>,
+    batch: Vec<Option<Collected>>,
+    /// Times and places of those records, kept for its memory.
+    order: Vec<(Instant, usize)>,
 }
 
 /// Record out of a ring.
@@ -61,6 +63,7 @@ impl Collector {
             events,
             sequence: 0,
             batch: Vec::new(),
+            order: Vec::new(),
         }
     }
 
@@ -71,22 +74,27 @@ impl Collector {
         events.is_due.swap(false, Ordering::SeqCst);
         let mut lost = events.control.take_lost();
         while let Some(announcement) = events.control.pop() {
-            self.batch.push(Collected::Announced(announcement));
+            self.batch.push(Some(Collected::Announced(announcement)));
         }
         for ring in &events.workers {
             lost += ring.take_lost();
             // At most what a ring holds: a busy worker must not keep this thread here.
             let records = std::iter::from_fn(|| ring.pop()).take(super::WORKER_RECORDS);
-            self.batch.extend(records.map(Collected::Request));
+            self.batch.extend(records.map(Collected::Request).map(Some));
         }
-        // Each ring is in order already, which this sort makes use of.
-        self.batch.sort_by_key(Collected::at);
         let clock = Clock::now();
         let mut batch = std::mem::take(&mut self.batch);
-        for collected in batch.drain(..) {
-            self.pass_on(clock.unix_ms(collected.at()), collected);
+        let mut order = std::mem::take(&mut self.order);
+        order.extend(batch.iter().flatten().map(Collected::at).zip(0..));
+        // Each ring is in order already, which this sort makes use of. Records are large: their places are sorted instead.
+        order.sort();
+        for (at, place) in order.drain(..) {
+            if let Some(collected) = batch.get_mut(place).and_then(Option::take) {
+                self.pass_on(clock.unix_ms(at), collected);
+            }
         }
-        self.batch = batch;
+        batch.clear();
+        (self.batch, self.order) = (batch, order);
         if lost > 0 {
             self.announce(clock.unix_ms(clock.monotonic), EventKind::Lost(Lost { events: lost }));
         }

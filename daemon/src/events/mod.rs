@@ -63,7 +63,8 @@ pub(crate) struct Published {
     /// Number since the daemon's start.
     pub(crate) sequence: u64,
     content: Content,
-    event: OnceLock<Event>,
+    /// Boxed, since most events are never looked at.
+    event: OnceLock<Box<Event>>,
     line: OnceLock<String>,
 }
 
@@ -86,13 +87,15 @@ impl Published {
 
     /// The event as a value.
     pub(crate) fn event(&self) -> &Event {
-        self.event.get_or_init(|| Event {
-            time: self.time,
-            sequence: self.sequence,
-            kind: match &self.content {
-                Content::Request(record) => record.to_event(),
-                Content::Other(kind) => kind.clone(),
-            },
+        self.event.get_or_init(|| {
+            Box::new(Event {
+                time: self.time,
+                sequence: self.sequence,
+                kind: match &self.content {
+                    Content::Request(record) => record.to_event(),
+                    Content::Other(kind) => kind.clone(),
+                },
+            })
         })
     }
 

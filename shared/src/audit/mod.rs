@@ -59,9 +59,13 @@ impl LineHash {
 impl LineHash {
     /// Appends the hash in hex. The formatting machinery would take longer than the hash itself.
     fn write(&self, text: &mut String) {
-        let digits =
-            |byte: u8| [byte >> 4, byte & 15].map(|digit| char::from_digit(u32::from(digit), 16).unwrap_or('0'));
-        text.extend(self.0.iter().flat_map(|byte| digits(*byte)));
+        let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+        let mut digits = [[0; 2]; 32];
+        for (pair, byte) in digits.iter_mut().zip(self.0) {
+            *pair = [digit(byte >> 4), digit(byte & 15)];
+        }
+        // Digits and letters are always UTF-8.
+        text.push_str(std::str::from_utf8(digits.as_flattened()).unwrap_or_default());
     }
 }
 

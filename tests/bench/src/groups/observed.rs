@@ -1,8 +1,12 @@
 //! Requests for 1 KiB with everything on that shows them, beside everything off: the audit record of all requests, one
 //! `regauthctl watch`, one `regauthctl top`, and a scrape of the metrics each second.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::time::Duration;
 
 use regauth_tests::process::Process;
 use regauth_tests::programs;
@@ -16,14 +20,15 @@ use crate::testbed::Testbed;
 /// Measures each regauthd twice, in turns: with everything off and with everything on.
 pub(crate) fn measure(testbed: &Testbed, results: &mut Results) {
     let mut candidates = Vec::new();
-    let mut viewers = Vec::new();
+    let (mut viewers, mut scrapers) = (Vec::new(), Vec::new());
     for binary in &testbed.binaries {
         let [off, on] = [(OFF, "audit = \"off\"\n"), (ON, ALL_ON)].map(|(name, config)| {
             let mut candidate = Candidate::with_config(binary, &testbed.registry, config);
             candidate.name = format!("{}, {name}", binary.label);
             candidate
         });
-        viewers.extend([watch(&on), top(&on), scrape(&on)]);
+        viewers.extend([watch(&on), top(&on)]);
+        scrapers.push(Scraper::start(&on));
         candidates.extend([off, on]);
     }
     for (protocol, rows) in [(Protocol::h1(), H1), (Protocol::h2(testbed.h2_connections), H2)] {
@@ -66,12 +71,29 @@ fn top(candidate: &Candidate) -> Process {
     Process::spawn("top", &mut script, Path::new("/dev/null"))
 }
 
-/// Asks for the metrics each second, until the daemon ends.
-fn scrape(candidate: &Candidate) -> Process {
-    let mut shell = Command::new("sh");
-    let each_second = "while curl --silent --fail --output /dev/null \"$0\"; do sleep 1; done";
-    shell.args(["-c", each_second, &candidate.metrics_url().unwrap()]);
-    Process::spawn("scrape", &mut shell, Path::new("/dev/null"))
+/// Asks for the metrics each second, until it is dropped. A thread, as curl's start would cost more than the answer.
+struct Scraper {
+    _end: Sender<()>,
+}
+
+impl Scraper {
+    fn start(candidate: &Candidate) -> Self {
+        let url: http::Uri = candidate.metrics_url().unwrap().parse().unwrap();
+        let address = url.authority().unwrap().to_string();
+        let (end, ended) = channel::<()>();
+        std::thread::spawn(move || {
+            while ended.recv_timeout(SCRAPE_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+                let mut stream = TcpStream::connect(&address).unwrap();
+                let path = url.path();
+                let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+                stream.write_all(request.as_bytes()).unwrap();
+                let mut answer = String::new();
+                stream.read_to_string(&mut answer).unwrap();
+                assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+            }
+        });
+        Self { _end: end }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -81,6 +103,7 @@ struct Rows {
     cost: Row,
 }
 
+const SCRAPE_INTERVAL: Duration = Duration::from_secs(1);
 const OFF: &str = "all off";
 const ON: &str = "all on";
 const ALL_ON: &str = "audit = \"all\"\nmetrics-listen = \"127.0.0.1:0\"\n";
