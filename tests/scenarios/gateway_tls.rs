@@ -86,6 +86,14 @@ fn in_new_shell(home: &Path, folder: &Path, words: &[&str]) -> Output {
     exec::run(&mut shell)
 }
 
+/// Files below a home that have this text.
+fn files_with(home: &Path, text: &str) -> Vec<String> {
+    let found = exec::run(exec::command("grep", home).args(["-rlF", text, "."]).current_dir(home));
+    let mut files: Vec<String> = found.stdout.lines().map(str::to_owned).collect();
+    files.sort_unstable();
+    files
+}
+
 #[test]
 fn setup_leads_every_new_shell_through_the_gateway_and_undo_leaves_nothing() {
     let registry = Registry::start(TOKEN);
@@ -127,10 +135,10 @@ fn setup_leads_every_new_shell_through_the_gateway_and_undo_leaves_nothing() {
 
     setup(&["--token-stdin"], &proxy).succeeds().says("Java");
     assert_eq!(fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o600);
-    let readers = exec::run(exec::command("grep", home).args(["-rlF", token, "."]).current_dir(home));
-    let mut readers: Vec<&str> = readers.stdout.lines().collect();
-    readers.sort_unstable();
-    assert_eq!(readers, ["./.local/state/regauth/gateway/token", "./grant"]);
+    assert_eq!(
+        files_with(home, token),
+        ["./.local/state/regauth/gateway/token", "./grant"]
+    );
     let page = registry.nginx.url("/api/cargo/index/config.json");
     for words in [
         &["git", "clone", &host.url("plans"), "work"][..],
@@ -290,6 +298,11 @@ fn pip_uv_npm_and_go_reach_registries_over_tls_to_the_proxy() {
     setup.arg("--gateway-ca").arg(gateway.authority.file());
     exec::run_with_input(&mut setup, &token).succeeds();
     packages.assert_installed(home.path(), |folder, words| in_new_shell(home.path(), folder, words));
+    // No client writes the token down, which its environment has.
+    assert_eq!(
+        files_with(home.path(), &token),
+        ["./.local/state/regauth/gateway/token"]
+    );
 }
 
 #[test]
