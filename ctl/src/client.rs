@@ -218,7 +218,7 @@ impl Client {
         Ok((connection, daemon, answer))
     }
 
-    /// True if polkit asks the person about this request, unless a rule decides.
+    /// True if polkit or macOS asks the person about this request, unless a rule decides.
     fn will_ask(&self, daemon: &Hello, request: &Request) -> bool {
         let asks = |guarded: Guarded| self.is_guarded || guarded.asks != Asks::GuardedOnly;
         daemon.asks && request.guarded().is_some_and(asks) && !request.has_proof()

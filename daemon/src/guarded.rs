@@ -14,8 +14,9 @@ use std::sync::Arc;
 use regauth_shared::{ErrorBody, ErrorKind};
 
 use crate::config::Config;
+use crate::credential::source::endpoint::Endpoint;
 use crate::registry::{Command, Registry, Source};
-use crate::workload::rule::KeyLocation;
+use crate::workload::rule::{KeyLocation, TrustRule};
 
 /// Users that a guarded daemon serves. Empty if the daemon is not guarded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,6 +69,11 @@ pub(crate) fn check_config(config: &Config) -> Result<(), ErrorBody> {
         check_file("ca-file", file)?;
     }
     (gateway_files(config)).try_for_each(|(key, file)| check_file(key, file))?;
+    if let Some(url) = config.trust.iter().find_map(plain_keys) {
+        let message =
+            format!("a guarded regauthd takes no keys of an issuer from {url}: every program can listen on that port");
+        return Err(ErrorBody::new(ErrorKind::Refused, message).hint(PLAIN_HINT));
+    }
     config.registries.values().try_for_each(check_registry)
 }
 
@@ -97,7 +103,7 @@ fn gateway_files(config: &Config) -> impl Iterator<Item = (&'static str, &Path)>
 pub(crate) fn check_registry(registry: &Registry) -> Result<(), ErrorBody> {
     if let Some(url) = plain_url(registry) {
         let message = format!("a guarded regauthd sends no token to {url}: every program can listen on that port");
-        return Err(ErrorBody::new(ErrorKind::Refused, message).hint("let it speak TLS, and use https://"));
+        return Err(ErrorBody::new(ErrorKind::Refused, message).hint(PLAIN_HINT));
     }
     let identity = registry.client_identity.as_ref();
     let files = [
@@ -123,6 +129,14 @@ pub(crate) fn plain_url(registry: &Registry) -> Option<String> {
     let service = registry.token_service.as_ref().filter(|service| service.is_plain());
     let scope = scope.map(ToString::to_string);
     scope.or_else(|| service.or(exchange).map(ToString::to_string))
+}
+
+/// URL without TLS of an issuer's keys.
+fn plain_keys(rule: &TrustRule) -> Option<&Endpoint> {
+    match &rule.keys {
+        KeyLocation::Url(url) if url.is_plain() => Some(url),
+        KeyLocation::Url(_) | KeyLocation::File(_) => None,
+    }
 }
 
 /// Files that a source reads, and the program that it runs.
@@ -201,6 +215,7 @@ fn is_changeable(part: &Path) -> bool {
     is_foreign || is_writable
 }
 
+const PLAIN_HINT: &str = "let it speak TLS, and use https://";
 const ROOT: u32 = 0;
 const OTHERS_WRITE: u32 = 0o022;
 /// As many as the kernel follows (path_resolution(7)).
@@ -274,6 +289,15 @@ mod tests {
             let error = check(&text).unwrap_err();
             let named = format!("`{key}` is /tmp/{name}");
             assert!(error.message.starts_with(&named), "{}", error.message);
+        }
+        // Its keys would be those of the program that listens there first.
+        for (url, is_plain) in [
+            ("https://issuer.example/jwks", false),
+            ("http://127.0.0.1:9/jwks", true),
+        ] {
+            let checked = check(&SAFE.replace("/etc/keys.json", url));
+            let is_refused = checked.is_err_and(|error| error.message.contains("every program can listen"));
+            assert_eq!(is_refused, is_plain, "{url}");
         }
     }
 

@@ -5,7 +5,7 @@
 
 use crate::request::{AddRegistry, Request};
 
-/// Action of polkit that permits a request.
+/// Action of polkit that permits a request. macOS has no actions, and asks about each in the same way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// A token goes to more places.

@@ -28,7 +28,7 @@ pub struct Hello {
     pub versions: Vec<u32>,
     /// Version of the program.
     pub daemon: String,
-    /// True if polkit asks a person for a guarded request of this client ([`crate::presence`]).
+    /// True if polkit or macOS asks a person for a guarded request of this client ([`crate::presence`]).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub asks: bool,
 }

@@ -421,6 +421,28 @@ fn a_failed_reload_is_shown_and_tried_again() {
     assert!(gateway.daemon.log().contains("reloaded configuration"));
 }
 
+/// Fills the 64 places of an address with silent connections. The next one takes the place of one of them.
+fn nobody_holds_the_places_of_an_address(daemon: &Daemon, gateway: &str) {
+    let header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x07\x0a\0\0\x01\x10\0\x20\0";
+    let connect = || {
+        let mut stream = TcpStream::connect(gateway).unwrap();
+        stream.write_all(header).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        stream
+    };
+    let has_ended = |stream: &TcpStream| matches!(stream.peek(&mut [0]), Ok(0));
+    let silent: Vec<_> = (0..64).map(|_| connect()).collect();
+    poll::wait_for("all of them", || {
+        let status = daemon.ctl(&["status"]).succeeds().json;
+        (status["connections"] == 64).then_some(())
+    });
+    let next = connect();
+    poll::wait_for("a connection that gave its place", || {
+        silent.iter().any(has_ended).then_some(())
+    });
+    assert!(!has_ended(&next), "the next connection is not refused");
+}
+
 #[test]
 fn a_load_balancer_has_to_name_its_clients() {
     let gateway = Gateway::start("");
@@ -437,6 +459,7 @@ fn a_load_balancer_has_to_name_its_clients() {
     let version_one = gateway.curl(&proxy).with(&["--haproxy-protocol"]);
     version_one.fetch("http://127.0.0.1:1/").output.fails();
     let (_, address) = proxy.rsplit_once('@').unwrap();
+    nobody_holds_the_places_of_an_address(&gateway.daemon, address);
     let mut silent = TcpStream::connect(address).unwrap();
     silent.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let read = silent.read(&mut [0]).unwrap();

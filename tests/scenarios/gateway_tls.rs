@@ -10,6 +10,7 @@ use regauth_tests::certificates::{Authority, concatenate};
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
 use regauth_tests::exec::{self, Output};
+use regauth_tests::file_server::FileServer;
 use regauth_tests::gateway::{Gateway, listen_tls};
 use regauth_tests::git::Git;
 use regauth_tests::git_server::GitServer;
@@ -22,6 +23,14 @@ use regauth_tests::user::User;
 use tempfile::TempDir;
 
 const TOKEN: &str = "t0ken-of-the-company";
+
+/// Module `corp.example/treasure` in the folder of a module proxy.
+const GO_MODULE: &str = r#"
+mkdir -p corp.example/treasure/@v && cd corp.example/treasure/@v
+echo v1.0.0 >list && echo '{"Version":"v1.0.0"}' >v1.0.0.info && echo 'module corp.example/treasure' >v1.0.0.mod
+echo 'package treasure' >gold.go
+python3 -c 'import zipfile; zipfile.ZipFile("v1.0.0.zip", "w").write("gold.go", "corp.example/treasure@v1.0.0/gold.go")'
+"#;
 
 #[test]
 fn curl_git_and_cargo_reach_registries_over_tls_to_the_proxy() {
@@ -77,6 +86,14 @@ fn in_new_shell(home: &Path, folder: &Path, words: &[&str]) -> Output {
     exec::run(&mut shell)
 }
 
+/// Files below a home that have this text.
+fn files_with(home: &Path, text: &str) -> Vec<String> {
+    let found = exec::run(exec::command("grep", home).args(["-rlF", text, "."]).current_dir(home));
+    let mut files: Vec<String> = found.stdout.lines().map(str::to_owned).collect();
+    files.sort_unstable();
+    files
+}
+
 #[test]
 fn setup_leads_every_new_shell_through_the_gateway_and_undo_leaves_nothing() {
     let registry = Registry::start(TOKEN);
@@ -118,10 +135,10 @@ fn setup_leads_every_new_shell_through_the_gateway_and_undo_leaves_nothing() {
 
     setup(&["--token-stdin"], &proxy).succeeds().says("Java");
     assert_eq!(fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o600);
-    let readers = exec::run(exec::command("grep", home).args(["-rlF", token, "."]).current_dir(home));
-    let mut readers: Vec<&str> = readers.stdout.lines().collect();
-    readers.sort_unstable();
-    assert_eq!(readers, ["./.local/state/regauth/gateway/token", "./grant"]);
+    assert_eq!(
+        files_with(home, token),
+        ["./.local/state/regauth/gateway/token", "./grant"]
+    );
     let page = registry.nginx.url("/api/cargo/index/config.json");
     for words in [
         &["git", "clone", &host.url("plans"), "work"][..],
@@ -135,6 +152,11 @@ fn setup_leads_every_new_shell_through_the_gateway_and_undo_leaves_nothing() {
     for words in [&doctor[..], &doctor[..2]] {
         in_new_shell(home, home, words).succeeds().says("All is well");
     }
+    let no_proxy = "export NO_PROXY=localhost,other.example; exec \"$0\" doctor --gateway";
+    in_new_shell(home, home, &["sh", "-c", no_proxy, ctl.to_str().unwrap()])
+        .fails()
+        .says("NO_PROXY contains localhost")
+        .says("export NO_PROXY='other.example'");
     let mut elsewhere = exec::command(&ctl, home);
     let elsewhere = exec::run(elsewhere.env("SHELL", "/bin/sh").args(["doctor", "--gateway", &url]));
     elsewhere
@@ -164,54 +186,128 @@ fn setup_leads_every_new_shell_through_the_gateway_and_undo_leaves_nothing() {
     assert_eq!(left.stdout, "");
 }
 
-#[test]
-fn pip_uv_and_npm_reach_registries_over_tls_to_the_proxy() {
-    let (python, node) = (PypiServer::start(USERNAME, TOKEN), NpmServer::start(USERNAME, TOKEN));
-    python.package("treasure");
-    let gateway = Gateway::start("");
-    let index = python.index();
-    for (name, kind, scope, ca) in [
-        ("wheels", "pypi", index.trim_end_matches("simple/"), python.ca()),
-        ("packages", "npm", &node.url(), node.ca()),
-    ] {
-        let location = ["--kind", kind, "--scope", scope];
-        let added = gateway
-            .daemon
-            .try_add(name, &location, &Scheme::basic(USERNAME), &ca, TOKEN);
-        added.succeeds();
+/// Servers with a package `treasure` each, and a gateway that has their passwords.
+struct Packages {
+    python: PypiServer,
+    node: NpmServer,
+    files: FileServer,
+    gateway: Gateway,
+}
+
+impl Packages {
+    fn start() -> Self {
+        let (python, node) = (PypiServer::start(USERNAME, TOKEN), NpmServer::start(USERNAME, TOKEN));
+        let (files, gateway) = (FileServer::start(USERNAME, TOKEN), Gateway::start(""));
+        python.package("treasure");
+        files.run(GO_MODULE);
+        for (name, kind, scope, ca) in [
+            ("wheels", "pypi", python.nginx.url("/"), python.ca()),
+            ("packages", "npm", node.url(), node.ca()),
+            ("modules", "go", files.nginx.url("/"), files.ca()),
+        ] {
+            let location = ["--kind", kind, "--scope", &scope];
+            let scheme = Scheme::basic(USERNAME);
+            gateway.daemon.try_add(name, &location, &scheme, &ca, TOKEN).succeeds();
+        }
+        Self {
+            python,
+            node,
+            files,
+            gateway,
+        }
     }
+
+    /// Script of each client that installs the package in an empty folder, and a file that it has then.
+    fn installations(&self) -> [(&'static str, String, &'static str); 4] {
+        let index = self.python.index();
+        let uv = tool("python/bin/uv").display().to_string();
+        // Programs in Go send `localhost` past every proxy, but not `LOCALHOST`.
+        let modules = self.files.nginx.url("").replace("localhost", "LOCALHOST");
+        let go_module = "printf 'module example.org/project\\n\\ngo 1.19\\n' >go.mod";
+        [
+            (
+                "pip",
+                format!("python3 -m pip install --disable-pip-version-check --target . --index-url {index} treasure"),
+                "treasure-1.0.dist-info/METADATA",
+            ),
+            (
+                "uv",
+                format!("{uv} pip install --target . --index-url {index} treasure"),
+                "treasure-1.0.dist-info/METADATA",
+            ),
+            (
+                "npm",
+                format!(
+                    "npm install --no-update-notifier --no-fund --fetch-retries=0 --registry={} treasure",
+                    self.node.url()
+                ),
+                "node_modules/treasure/package.json",
+            ),
+            (
+                "go",
+                format!(
+                    "{go_module}; GOPROXY={modules} GONOSUMDB=* GOFLAGS=-modcacherw go get corp.example/treasure@latest"
+                ),
+                "go.sum",
+            ),
+        ]
+    }
+
+    /// Installs the package with each client. `run` gets a folder and the words of a command.
+    fn assert_installed(&self, home: &Path, run: impl Fn(&Path, &[&str]) -> Output) {
+        for (name, script, file) in self.installations() {
+            let folder = home.join("installed").join(name);
+            fs::create_dir_all(&folder).unwrap();
+            run(&folder, &["sh", "-c", &script]).succeeds();
+            assert!(folder.join(file).exists(), "{name}: {file}");
+        }
+    }
+}
+
+#[test]
+fn pip_uv_npm_and_go_reach_registries_over_tls_to_the_proxy() {
+    let packages = Packages::start();
+    let gateway = &packages.gateway;
     let proxy = gateway.grant(&["--write"]);
     let roots = concatenate(&[&gateway.daemon.bundle(), &gateway.authority.file()]);
     let roots = roots.to_str().unwrap();
-    let uv = tool("python/bin/uv");
     let user = User::new(&gateway.daemon)
         .env("HTTPS_PROXY", &proxy)
         .env("SSL_CERT_FILE", roots)
-        .env("PIP_CERT", roots)
-        .env("PIP_DISABLE_PIP_VERSION_CHECK", "1");
-    user.pip_install("pip", &index).succeeds();
-    let install = ["pip", "install", "--target", "uv", "--index-url", &index, "treasure"];
-    user.run(uv.to_str().unwrap(), &install).succeeds();
-    user.write(
-        ".npmrc",
-        &format!("registry={}\nfund=false\ncafile={roots}\n", node.url()),
-    );
+        .env("PIP_CERT", roots);
+    user.write(".npmrc", &format!("registry={}\ncafile={roots}\n", packages.node.url()));
     user.write("treasure/package.json", r#"{"name":"treasure","version":"1.0.0"}"#);
     let mut npm = user.command("npm");
     npm.args(["publish", "--no-update-notifier", "--fetch-retries=0"]);
     // npm insists on a login of its own, which the gateway replaces.
     npm.arg(format!(
         "--{}:_authToken=placeholder",
-        node.url().trim_start_matches("https:")
+        packages.node.url().trim_start_matches("https:")
     ));
     exec::run(npm.current_dir(user.home().join("treasure"))).succeeds();
-    user.write(
-        "project/package.json",
-        r#"{"name":"project","version":"1.0.0","dependencies":{"treasure":"1"}}"#,
+    packages.assert_installed(user.home(), |folder, words| {
+        let mut command = user.command(words[0]);
+        exec::run(command.args(&words[1..]).current_dir(folder))
+    });
+
+    // The same in a shell that setup has prepared.
+    let home = TempDir::new().unwrap();
+    let token = gateway.grant(&[]).split(['@', ':']).nth(2).unwrap().to_owned();
+    fs::write(home.path().join(".profile"), "").unwrap();
+    let mut setup = exec::command(binary("regauthctl"), home.path());
+    setup
+        .env("SHELL", "/bin/sh")
+        .args(["setup", "--token-stdin", "--gateway"])
+        .arg(format!("https://{}", gateway.address()));
+    setup.arg("--bundle").arg(gateway.daemon.bundle());
+    setup.arg("--gateway-ca").arg(gateway.authority.file());
+    exec::run_with_input(&mut setup, &token).succeeds();
+    packages.assert_installed(home.path(), |folder, words| in_new_shell(home.path(), folder, words));
+    // No client writes the token down, which its environment has.
+    assert_eq!(
+        files_with(home.path(), &token),
+        ["./.local/state/regauth/gateway/token"]
     );
-    let mut npm = user.command("npm");
-    npm.args(["install", "--no-update-notifier", "--fetch-retries=0"]);
-    exec::run(npm.current_dir(user.home().join("project"))).succeeds();
 }
 
 #[test]

@@ -9,6 +9,7 @@ use regauth_tests::ctl;
 use regauth_tests::exec::Output;
 use regauth_tests::machine::{ME, Machine, Mode, OTHER, ROOT};
 use regauth_tests::mock_server::MockServer;
+use regauth_tests::poll;
 use serde_json::Value;
 
 const TOKEN: &str = "t0ken-of-a-guarded-daemon";
@@ -180,7 +181,35 @@ fn a_guarded_daemon_reads_no_file_that_others_than_root_can_change() {
         let refused = machine.ctl_with_input(ROOT, &add, TOKEN);
         refused.fails().says("every program can listen");
     }
-    // By a changed configuration neither.
+    // By a changed configuration neither, also if its workloads would be those of everybody.
+    let config = case.config();
+    let reload_with_keys = |jwks: &str| {
+        let rule = format!(
+            "[[trust]]\nissuer = \"https://issuer.example\"\naudience = \"regauth\"\njwks = \"{jwks}\"\nregistries = \
+             [\"corp\"]\n"
+        );
+        let edit = format!(
+            "cp -p {config} {config}.mine; sed -i '1i clients = \"grants\"' {config}; echo '{rule}' >>{config}"
+        );
+        machine.shell(ROOT, &edit).succeeds();
+        let reloaded = machine.ctl(ROOT, &["--json", "reload"]);
+        machine.shell(ROOT, &format!("mv {config}.mine {config}")).succeeds();
+        reloaded
+    };
+    reload_with_keys(&theirs).fails().says("others than root can change");
+    reload_with_keys("http://127.0.0.1:9/jwks")
+        .fails()
+        .says("every program can listen");
+    assert!(!case.status().contains("issuer.example"), "nothing was put in service");
+    machine.shell(ROOT, "echo '{}' >/run/etc-regauth/keys").succeeds();
+    reload_with_keys("/run/etc-regauth/keys").succeeds();
+    poll::wait_for("the rule's keys", || {
+        case.status()
+            .contains("the keys of https://issuer.example")
+            .then_some(())
+    });
+    case.exits(ROOT, &["reload"], 0);
+    assert!(!case.status().contains("issuer.example"), "the rule is gone");
     let edit = format!("sed -i 's#^ca-file = .*#ca-file = \"{theirs}\"#' {}", case.config());
     machine.shell(ROOT, &edit).succeeds();
     case.exits(ROOT, &["reload"], exit_code::REFUSED)
@@ -277,6 +306,10 @@ impl Case {
     fn config(&self) -> String {
         let config: &Value = &self.machine.status()["config"];
         config.as_str().unwrap().to_owned()
+    }
+
+    fn status(&self) -> String {
+        self.machine.ctl(ROOT, &["--json", "status"]).succeeds().stdout
     }
 
     #[track_caller]

@@ -4,8 +4,8 @@
 mod failures;
 mod logins;
 
+use std::fs;
 use std::time::{Duration, Instant};
-use std::{fs, thread};
 
 use regauth_shared::exit_code;
 use regauth_tests::auth_gate::Scheme;
@@ -219,6 +219,7 @@ fn a_source_that_mints_survives_a_restart_and_an_edit_of_the_configuration() {
         .for_each(|secret| daemon.register_secret(secret));
 }
 
+/// Tokens of two seconds for some renewals, then an outage of the provider. With REGAUTH_LONG=1, a minute of each.
 #[test]
 fn tokens_of_two_seconds_and_a_provider_that_is_down_for_a_while_fail_no_request() {
     let forge = Forge::bearer();
@@ -229,31 +230,40 @@ fn tokens_of_two_seconds_and_a_provider_that_is_down_for_a_while_fail_no_request
     forge.add(&daemon, &source, &[]).succeeds();
     let file = forge.registry.file("f", 100);
     let long = std::env::var_os("REGAUTH_LONG").is_some();
+    let (load, outage, lifetime) = match long {
+        // Refreshes are due from half of a lifetime on, and the last of a minute of failures is tried again within another.
+        true => (
+            Duration::from_secs(60),
+            Duration::from_secs(60),
+            Duration::from_secs(300),
+        ),
+        false => (Duration::ZERO, Duration::ZERO, Duration::from_secs(20)),
+    };
     let served = curl::under_load(&daemon, &file, |_| {
-        let wanted = if long { 40 } else { 5 };
-        let deadline = Instant::now() + Duration::from_secs(120);
-        while service.minted().len() < wanted {
-            assert!(Instant::now() < deadline, "{:?}", service.requests());
-            thread::sleep(Duration::from_millis(20));
-        }
-        // A token of an hour outlives the fault.
-        service.set_lifetime(Duration::from_secs(20));
+        let start = Instant::now();
+        poll::within(Duration::from_secs(120), || {
+            (start.elapsed() >= load && service.minted().len() >= 5).then_some(())
+        })
+        .unwrap_or_else(|| panic!("{:?}", service.requests()));
+        // A longer token outlives the fault.
+        service.set_lifetime(lifetime);
         let before = service.minted().len();
         poll::wait_for("a longer token", || (service.minted().len() > before).then_some(()));
         service.set_fault(Some(Fault::Down));
-        poll::wait_for("a failed renewal", || {
-            daemon.ctl(&["show", "corp"]).json["credential"]["failure"]
-                .is_object()
-                .then_some(())
-        });
-        let shown = daemon.ctl(&["show", "corp"]).json["credential"].clone();
+        let has_failed = || {
+            let shown = daemon.ctl(&["show", "corp"]).json["credential"].clone();
+            shown["failure"].is_object().then_some(shown)
+        };
+        poll::within(lifetime, has_failed).expect("a failed renewal");
+        let failed = Instant::now();
+        let shown = poll::within(lifetime, || (failed.elapsed() >= outage).then(has_failed).flatten()).unwrap();
         assert_eq!(shown["state"], "ready", "{shown}");
         assert!(shown["renews"].is_string(), "{shown}");
         let message = shown["failure"]["message"].as_str().unwrap();
         assert_eq!(message, format!("{} answered 503", service.host()));
         service.set_fault(None);
         let before = service.minted().len();
-        poll::wait_for("a renewal", || (service.minted().len() > before).then_some(()));
+        poll::within(lifetime, || (service.minted().len() > before).then_some(())).expect("a renewal");
     });
     assert!(served > 20, "{served} requests");
     assert_eq!(forge.rejections(), 0, "an expired token was used");

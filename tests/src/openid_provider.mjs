@@ -155,6 +155,7 @@ function handle(request, response) {
 }
 
 server.on('request', (request, response) => {
+  console.log(`${request.method} ${request.url.split('?')[0]}`);
   if (settings().down) {
     response.writeHead(503, { 'retry-after': '1' }).end();
   } else if (request.url.startsWith('/actions/')) {

@@ -21,7 +21,7 @@ pub struct OpenidProvider {
     keys: Vec<Value>,
     state: PathBuf,
     _folder: TempDir,
-    _process: Process,
+    process: Process,
 }
 
 impl OpenidProvider {
@@ -42,7 +42,7 @@ impl OpenidProvider {
             keys: document["keys"].as_array().unwrap().clone(),
             state,
             _folder: folder,
-            _process: process,
+            process,
         }
     }
 
@@ -112,14 +112,19 @@ impl OpenidProvider {
         format!("{}/jwks", self.issuer)
     }
 
+    /// Number of requests for its public keys so far, also while it is down.
+    pub fn key_requests(&self) -> usize {
+        self.process.log().lines().filter(|line| *line == "GET /jwks").count()
+    }
+
     /// Sets the life of the identities that it issues from now on.
     pub fn set_identity_lifetime(&self, lifetime: Duration) {
         self.set(&json!({ "identityLifetime": lifetime.as_secs() }));
     }
 
-    /// Replaces its key by one with this id, which is `k1` at first.
+    /// Replaces its key by one with this id, which is `k1` at first. Identities last an hour from now on.
     pub fn use_key(&self, id: &str) {
-        self.set(&json!({ "key": id }));
+        self.set(&json!({ "key": id, "identityLifetime": 3600 }));
     }
 
     /// Answers every request with 503 from now on.

@@ -1,4 +1,4 @@
-//! Signs of life while an answer is waited for, and the agent that lets polkit ask in a terminal.
+//! Signs of life while an answer is waited for, and the agent that lets polkit ask in a terminal. macOS asks on the screen only.
 
 use regauth_shared::Request;
 
@@ -15,7 +15,7 @@ pub(super) enum Waiting {
 }
 
 impl Waiting {
-    /// Starts before a request that polkit asks about. At a terminal, says so and brings an agent that can ask there.
+    /// Starts before a request that polkit or macOS asks about. At a terminal, says so and brings an agent that can ask there.
     pub(super) fn for_confirmation(is_at_terminal: bool) -> Self {
         match is_at_terminal.then(TextAgent::start).flatten() {
             Some(agent) => {
@@ -26,7 +26,7 @@ impl Waiting {
         }
     }
 
-    /// Starts before a request that polkit asks about only sometimes: the daemon knows when.
+    /// Starts before a request that polkit or macOS asks about only sometimes: the daemon knows when.
     pub(super) fn for_answer_or_confirmation(request: &Request, is_at_terminal: bool) -> Self {
         match is_at_terminal.then(TextAgent::start).flatten() {
             Some(agent) => Self::Agent { _agent: agent },
@@ -62,4 +62,8 @@ fn waited_for(request: &Request) -> &'static str {
     }
 }
 
-const CONFIRMATION: &str = "waiting for your confirmation (polkit)";
+const CONFIRMATION: &str = if cfg!(target_os = "macos") {
+    "waiting for your confirmation (the dialogue on this Mac's screen)"
+} else {
+    "waiting for your confirmation (polkit)"
+};

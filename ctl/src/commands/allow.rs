@@ -14,7 +14,7 @@ use crate::relative_time::absolute_and_relative;
 /// regauthd refuses writes such as `cargo publish` and `git push` until you allow them: a build script can use the
 /// proxy too. They close by themselves when the time is over, or at once with `regauthctl deny`.
 ///
-/// polkit may have you confirm it: always with a guarded daemon, and with yours as `presence` in config.toml says.
+/// polkit or macOS may have you confirm it: always with a guarded daemon, and with yours as `presence` in config.toml says.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {

@@ -21,7 +21,7 @@ use crate::{duration, error, text_file};
 /// until it expires or is revoked. It is not shown again. Besides its registries it opens tunnels to public hosts,
 /// never to this machine or its networks.
 ///
-/// polkit may have you confirm it: always with a guarded daemon, and with yours as `presence` in config.toml says.
+/// polkit or macOS may have you confirm it: always with a guarded daemon, and with yours as `presence` in config.toml says.
 ///
 /// With --as, the URL goes to a file that only you can read, together with all that the client needs: the bundle, and for
 /// cargo the indexes and placeholders. What is printed names the file, so a command line shows no grant.

@@ -23,7 +23,7 @@ use crate::setup;
 /// The service manager listens for the daemon and starts it at the first connection. While the daemon restarts or is
 /// upgraded, connections wait and none is refused. Without --system the daemon is yours, with your keychain, while you
 /// are logged in. With --system it is the machine's: it keeps tokens in a vault and serves the bearers of grants
-/// (`regauthctl --system grant`). With --for it is guarded: it has a system user of its own and serves these users without
+/// (`regauthctl --system grant`). With --for, on Linux, it is guarded: it has a system user of its own and serves these users without
 /// grants, so that no program of theirs can read a token or send it elsewhere; their registries and tokens move along. A
 /// second install changes nothing. Uninstalling removes the files that installing wrote; registries and tokens stay.
 #[derive(clap::Args)]

@@ -39,10 +39,10 @@ fn mode(status: &Status) -> String {
 
 fn presence(status: &Status) -> String {
     match (&*status.mode, &*status.presence) {
-        // The line of the mode says it, or polkit has no part in it.
+        // The line of the mode says it, or nobody is asked.
         ("guarded", _) | ("machine", "never") => String::new(),
-        (_, "auto") => "auto: where polkit can ask, it has you confirm what widens what a token can do".to_owned(),
-        (_, "always") => "always: only what polkit has you confirm widens what a token can do".to_owned(),
+        (_, "auto") => format!("auto: where {ASKS} can ask, it has you confirm what widens what a token can do"),
+        (_, "always") => format!("always: only what {ASKS} has you confirm widens what a token can do"),
         (_, "never") => "never: programs may do what you can do with regauthctl".to_owned(),
         (_, other) => other.to_owned(),
     }
@@ -163,3 +163,6 @@ fn describe(status: &Status) -> String {
     }
     text
 }
+
+/// Part of the system that has a person confirm.
+const ASKS: &str = if cfg!(target_os = "macos") { "macOS" } else { "polkit" };

@@ -197,8 +197,8 @@ pub const INITIAL: &str = r#"# regauth: registries and settings of the daemon.
 # and machines always need a grant.
 # clients = "same-user"
 
-# Confirmation by a person, through polkit, of what a program could ask for as well, such as opening writes: "auto" (where polkit
-# can ask), "always" (elsewhere it is refused) or "never". A guarded daemon always asks.
+# Confirmation by a person, through polkit or macOS, of what a program could ask for as well, such as opening writes: "auto" (where
+# they can ask), "always" (elsewhere it is refused) or "never". A guarded daemon always asks.
 # presence = "auto"
 
 # A gateway for a team has more settings: `listen-tls`, `[[trust]]`, `signed-grants` and `authorities`. docs/gateway.md explains them.

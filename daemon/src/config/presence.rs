@@ -7,7 +7,7 @@ use std::str::FromStr;
 pub enum PresenceMode {
     /// None.
     Never,
-    /// Guarded ones, where polkit can ask. Elsewhere they go as they go without a person.
+    /// Guarded ones, where polkit or macOS can ask. Elsewhere they go as they go without a person.
     #[default]
     Auto,
     /// Guarded ones, everywhere. Where nobody can be asked, they are refused.

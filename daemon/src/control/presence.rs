@@ -1,25 +1,29 @@
 //! Presence: requests that widen where a token goes or what it may do need a person, since a program could send them, too.
 //!
 //! [`regauth_shared::presence`] has the table of these requests. A request of root counts as a person's, because sudo or doas
-//! decides who becomes root. polkit asks all other users ([`polkit`]). [`question`] has the dialogue's text, and [`prompts`]
-//! limits how often it opens.
+//! decides who becomes root. All other users are asked: by polkit on Linux, by LocalAuthentication on macOS. [`question`] has
+//! the dialogue's text, [`asking`] the deadline, and [`prompts`] limits how often the dialogue opens.
 //!
 //! A guarded daemon always asks. A user's own daemon asks as `presence` in config.toml says ([`PresenceMode`]).
 
-#[cfg(target_os = "linux")]
+mod asking;
 mod confirmation;
-#[cfg(not(target_os = "linux"))]
-#[path = "presence/without_polkit.rs"]
-mod confirmation;
+#[cfg(any(target_os = "macos", test))]
+mod local_authentication;
+mod not_confirmed;
+#[cfg(any(target_os = "macos", test))]
+mod peer_connection;
 #[cfg(target_os = "linux")]
-pub(crate) mod peer_process;
+mod peer_process;
 #[cfg(target_os = "linux")]
 mod polkit;
-#[cfg(target_os = "linux")]
 mod prompts;
-#[cfg(target_os = "linux")]
 mod question;
 
+#[cfg(target_os = "macos")]
+use self::local_authentication as platform;
+#[cfg(target_os = "linux")]
+use self::polkit as platform;
 use regauth_shared::presence::{Action, Asks, Guarded};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request};
 
@@ -27,14 +31,20 @@ use crate::config::PresenceMode;
 use crate::control::controller::Controller;
 use crate::control::server::{ControlClients, Peer};
 use crate::registry::Source;
-use confirmation::NotConfirmed;
+use not_confirmed::NotConfirmed;
 
 pub(crate) use confirmation::Confirmation;
+/// Other end of a control connection: the program that asks.
+#[cfg(target_os = "macos")]
+pub(crate) use peer_connection::PeerConnection as Asker;
+/// Other end of a control connection: the program that asks.
+#[cfg(target_os = "linux")]
+pub(crate) use peer_process::PeerProcess as Asker;
 
 /// Presence of a person behind a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Presence {
-    /// Root has asked, or polkit has asked a person.
+    /// Root has asked, or the platform has asked a person.
     Person,
     /// It may be any program.
     Unknown,
@@ -65,7 +75,7 @@ pub(crate) async fn require(controller: &Controller, peer: &Peer, request: &Requ
         action: action(controller, guarded.action),
         ..guarded
     };
-    let question = is_guarded.then_some(request);
+    let question = (is_guarded || platform::SHOWS_ANY_TEXT).then_some(request);
     match controller
         .confirmation
         .ask(controller, peer, guarded.action, question)
@@ -93,9 +103,9 @@ async fn removal(controller: &Controller, request: &Request) -> Result<Option<Gu
     }))
 }
 
-/// True if polkit asks about guarded requests of this client, as far as that can be said before.
+/// True if the platform asks about guarded requests of this client, as far as that can be said before.
 pub(crate) fn asks(controller: &Controller, peer: &Peer) -> bool {
-    !is_present(controller, peer) && mode(controller) != PresenceMode::Never && Confirmation::can_ask()
+    !is_present(controller, peer) && mode(controller) != PresenceMode::Never && platform::can_ask()
 }
 
 /// Mode in service.
@@ -179,3 +189,6 @@ fn refused(guarded: Guarded, mode: Option<PresenceMode>, reason: &NotConfirmed) 
     let hint = format!("nothing was changed; {}", reason.next_step(mode.is_none()));
     ErrorBody::new(ErrorKind::Refused, message).hint(hint)
 }
+
+/// Name of the platform's part that asks.
+const PLATFORM: &str = if cfg!(target_os = "macos") { "macOS" } else { "polkit" };

@@ -17,9 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::control::controller::Controller;
 use crate::control::dispatch::{Reply, dispatch};
-use crate::control::presence;
-#[cfg(target_os = "linux")]
-use crate::control::presence::peer_process::PeerProcess;
+use crate::control::presence::{self, Asker};
 use crate::control::user_places::{MAX_CONNECTIONS, UserPlaces};
 use crate::daemon::Options;
 use crate::guarded::{NotGuarded, ServedUsers};
@@ -83,20 +81,18 @@ impl ControlClients {
     }
 }
 
-/// User and process at the other end of a control connection, if the kernel names them.
+/// User and program at the other end of a control connection, if the kernel names them.
 #[derive(Debug)]
 pub(crate) struct Peer {
     user: Option<u32>,
-    #[cfg(target_os = "linux")]
-    process: Option<PeerProcess>,
+    asker: Option<Asker>,
 }
 
 impl Peer {
     fn of(stream: &UnixStream) -> Self {
         Self {
             user: stream.peer_cred().ok().map(|peer| peer.uid()),
-            #[cfg(target_os = "linux")]
-            process: PeerProcess::of(stream),
+            asker: Asker::of(stream),
         }
     }
 
@@ -105,10 +101,9 @@ impl Peer {
         self.user == Some(rustix::process::Uid::ROOT.as_raw())
     }
 
-    /// Process that has connected.
-    #[cfg(target_os = "linux")]
-    pub(crate) fn process(&self) -> Option<&PeerProcess> {
-        self.process.as_ref()
+    /// Program that has connected.
+    pub(crate) fn asker(&self) -> Option<&Asker> {
+        self.asker.as_ref()
     }
 
     fn is_owner_or_root(&self) -> bool {

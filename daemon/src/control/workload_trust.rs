@@ -86,7 +86,8 @@ fn read_roots(controller: &Controller, rule: &TrustRule) -> Result<Trust, String
 }
 
 fn start(controller: &Controller, rule: &TrustRule, roots: Trust) -> KeySource {
-    let client = TokenClient::new(&controller.proxy.dialer.for_registries(), roots.clone());
+    let client = TokenClient::new(&controller.proxy.dialer.for_registries(), roots.clone())
+        .needing_tls(controller.proxy.served.is_guarded());
     KeySource::start(rule.keys.clone(), client, roots, &controller.refreshers)
 }
 

@@ -47,7 +47,7 @@ pub struct Status {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub users: Vec<u32>,
     /// Requests of programs that a person has to confirm: `always` (those that widen where a token goes or what it may do),
-    /// `auto` (the same, where polkit can ask) or `never`, also where it is `auto` and polkit never can. An older daemon does not say.
+    /// `auto` (the same, where polkit or macOS can ask) or `never`, also where it is `auto` and they never can. An older daemon does not say.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub presence: String,
     /// Client policy: `same-user` (this user's processes need no grant), `grants` (every client needs one) or `gateway` (as

@@ -55,6 +55,7 @@ impl Guarding {
     /// # Errors
     /// `refused` or `failed`, with what to do; `not-found` for a user.
     pub(crate) fn plan(users: &[String]) -> Result<Self, ErrorBody> {
+        require_linux(std::env::consts::OS)?;
         require_root(users)?;
         let accounts: Vec<Account> = users.iter().map(|name| Account::find(name)).collect::<Result<_, _>>()?;
         let programs = Programs::find()?;
@@ -182,6 +183,21 @@ fn require_root(users: &[String]) -> Result<(), ErrorBody> {
         .hint(format!("sudo regauthctl service install --for {}", users.join(","))))
 }
 
+/// Refuses other systems. A guarded daemon serves its users by the kernel's word for the owner of a connection, and only
+/// Linux has a documented way to ask for it.
+fn require_linux(system: &str) -> Result<(), ErrorBody> {
+    if system == "linux" {
+        return Ok(());
+    }
+    Err(error::refused(
+        "a guarded daemon is for Linux: here regauthd has no safe way to learn which user a connection belongs to",
+    )
+    .hint(
+        "nothing was changed; `regauthctl service install` runs your own daemon, and presence = \"always\" in its config.toml \
+         has you confirm what widens; or, for bearers of grants: sudo regauthctl service install --system",
+    ))
+}
+
 fn require_credentials() -> Result<(), ErrorBody> {
     let missing = ["systemctl", "systemd-creds", "systemd-sysusers", "setpriv"].map(|name| (name, on_path(name)));
     match missing.iter().find(|(_, path)| path.is_none()) {
@@ -264,3 +280,20 @@ const USER: &str = "regauth";
 const ETC: &str = "/etc/regauth";
 /// Bundle for clients; the one for Java is beside it.
 const BUNDLE: &str = "/var/cache/regauth/ca-bundle.pem";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_refused_where_the_kernel_does_not_name_the_owner_of_a_connection() {
+        require_linux("linux").unwrap();
+        let refused = require_linux("macos").unwrap_err();
+        assert_eq!(refused.kind, regauth_shared::ErrorKind::Refused);
+        let hint = refused.hint.unwrap();
+        assert!(
+            hint.contains("nothing was changed") && hint.contains("service install --system"),
+            "{hint}"
+        );
+    }
+}

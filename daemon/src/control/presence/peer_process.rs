@@ -46,14 +46,14 @@ impl PeerProcess {
     }
 
     /// True if the process has not ended.
-    pub(super) fn is_alive(&self) -> bool {
+    pub(super) fn is_there(&self) -> bool {
         let mut descriptors = [PollFd::new(&self.descriptor, PollFlags::IN)];
         poll(&mut descriptors, Some(&Timespec::default())) == Ok(0)
     }
 
     /// Waits for the end of the process. By polling: to register a descriptor with tokio is unsafe, and a person takes longer.
-    pub(super) async fn ended(&self) {
-        while self.is_alive() {
+    pub(super) async fn gone(&self) {
+        while self.is_there() {
             tokio::time::sleep(LIVENESS_INTERVAL).await;
         }
     }
@@ -91,7 +91,7 @@ mod tests {
         let peer = PeerProcess::of(&theirs).unwrap();
         assert_eq!(peer.id, std::process::id());
         assert_eq!(peer.user, rustix::process::getuid().as_raw());
-        assert!(peer.is_alive() && peer.start_time() > 0);
+        assert!(peer.is_there() && peer.start_time() > 0);
     }
 
     #[tokio::test]
@@ -108,10 +108,10 @@ mod tests {
         let (stream, _) = listener.accept().await.unwrap();
         let peer = PeerProcess::of(&stream).unwrap();
         assert_eq!(peer.id, child.id());
-        assert!(peer.is_alive());
+        assert!(peer.is_there());
         drop(child.stdin.take());
-        peer.ended().await;
-        assert!(!peer.is_alive());
+        peer.gone().await;
+        assert!(!peer.is_there());
         child.wait().unwrap();
     }
 

@@ -9,17 +9,39 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use regauth_shared::Request;
 use regauth_shared::presence::Action;
 use zbus::Connection;
 use zbus::connection::Builder;
 use zbus::zvariant::{Fd, Value};
 
+use super::asking::Authenticator;
+use super::not_confirmed::NotConfirmed;
 use super::peer_process::PeerProcess;
 use super::question::Question;
 
+/// True if this machine seems to have polkit and regauth's actions.
+pub(super) fn can_ask() -> bool {
+    Polkit::of_machine().is_installed()
+}
+
+/// Connects to the machine's polkit, for a decision about one request of a process. polkit shows the text about `request` only
+/// if it trusts this daemon to say so.
+///
+/// # Errors
+/// [`Unavailable`].
+pub(super) async fn prepare<'a>(
+    process: &'a PeerProcess,
+    action: Action,
+    request: Option<&Request>,
+) -> Result<Inquiry<'a>, Unavailable> {
+    let question = request.and_then(Question::about);
+    Polkit::of_machine().prepare(process, action, question).await
+}
+
 /// System bus that polkit is on.
 #[derive(Clone, Debug)]
-pub(super) struct Polkit {
+struct Polkit {
     /// Path of the bus's socket. Not from the environment, which a user's program sets for a daemon that it starts.
     socket: PathBuf,
     /// Folders of the files that define actions.
@@ -28,7 +50,7 @@ pub(super) struct Polkit {
 
 /// Answer of polkit about one process and one action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+enum Answer {
     /// Permitted.
     Yes,
     /// Not permitted: by a rule, or the person has said no or failed to authenticate.
@@ -54,9 +76,15 @@ pub(super) enum Unavailable {
     Silent,
 }
 
+impl Unavailable {
+    /// Next step of a person whose own daemon must ask.
+    pub(super) const NEXT_STEP: &str =
+        "install polkit and regauth's package, or set presence = \"auto\" in config.toml and restart regauthd";
+}
+
 impl Polkit {
     /// The machine's.
-    pub(super) fn of_machine() -> Self {
+    fn of_machine() -> Self {
         Self {
             socket: BUS_SOCKET.into(),
             action_folders: ACTION_FOLDERS.iter().map(PathBuf::from).collect(),
@@ -65,7 +93,7 @@ impl Polkit {
 
     /// polkit on another bus.
     #[cfg(test)]
-    pub(super) fn on(socket: PathBuf) -> Self {
+    fn on(socket: PathBuf) -> Self {
         Self {
             socket,
             action_folders: Vec::new(),
@@ -73,16 +101,31 @@ impl Polkit {
     }
 
     /// True if there is a system bus, and a file that defines regauth's actions.
-    pub(super) fn is_installed(&self) -> bool {
+    fn is_installed(&self) -> bool {
         let mut folders = self.action_folders.iter();
         self.socket.exists() && folders.any(|folder| folder.join(POLICY_FILE).exists())
+    }
+
+    async fn prepare<'a>(
+        &self,
+        process: &'a PeerProcess,
+        action: Action,
+        question: Option<Question>,
+    ) -> Result<Inquiry<'a>, Unavailable> {
+        let authority = self.connect().await?;
+        Ok(Inquiry {
+            authority,
+            process,
+            action,
+            question,
+        })
     }
 
     /// Connects to the bus.
     ///
     /// # Errors
     /// [`Unavailable::NoBus`] and [`Unavailable::Silent`].
-    pub(super) async fn connect(&self) -> Result<Authority, Unavailable> {
+    async fn connect(&self) -> Result<Authority, Unavailable> {
         if !self.socket.exists() {
             let error = std::io::Error::from(std::io::ErrorKind::NotFound);
             return Err(Unavailable::NoBus(zbus::Error::InputOutput(error.into())));
@@ -96,16 +139,48 @@ impl Polkit {
     }
 }
 
+/// One request of a process, and the connection to polkit that decides about it.
+#[derive(Debug)]
+pub(super) struct Inquiry<'a> {
+    authority: Authority,
+    process: &'a PeerProcess,
+    action: Action,
+    question: Option<Question>,
+}
+
+impl Authenticator for Inquiry<'_> {
+    async fn is_permitted(&self) -> Result<bool, NotConfirmed> {
+        match self.authority.check(self.process, self.action).await? {
+            Answer::Yes => Ok(true),
+            Answer::No => Err(NotConfirmed::ByRule(self.action)),
+            Answer::Challenge => Ok(false),
+        }
+    }
+
+    async fn ask(&self) -> Result<(), NotConfirmed> {
+        let answer = self.authority.ask(self.process, self.action, self.question.as_ref());
+        match answer.await? {
+            Answer::Yes => Ok(()),
+            Answer::No => Err(NotConfirmed::ByPerson),
+            Answer::Challenge => Err(NotConfirmed::NoAgent),
+        }
+    }
+
+    async fn cancel(&self) {
+        self.authority.cancel().await;
+    }
+}
+
 /// Connection to polkit. Closing it takes the question away that it has asked.
 #[derive(Debug)]
-pub(super) struct Authority(Connection);
+struct Authority(Connection);
 
 impl Authority {
     /// Decision without asking a person.
     ///
     /// # Errors
     /// [`Unavailable`].
-    pub(super) async fn check(&self, process: &PeerProcess, action: Action) -> Result<Answer, Unavailable> {
+    async fn check(&self, process: &PeerProcess, action: Action) -> Result<Answer, Unavailable> {
         let call = self.call(process, action, HashMap::new(), NO_INTERACTION, "");
         tokio::time::timeout(CALL_TIMEOUT, call)
             .await
@@ -116,7 +191,7 @@ impl Authority {
     ///
     /// # Errors
     /// [`Unavailable`].
-    pub(super) async fn ask(
+    async fn ask(
         &self,
         process: &PeerProcess,
         action: Action,
@@ -128,7 +203,7 @@ impl Authority {
     }
 
     /// Takes the question away that [`Authority::ask`] asks.
-    pub(super) async fn cancel(&self) {
+    async fn cancel(&self) {
         let cancel = self.0.call_method(
             Some(NAME),
             PATH,
@@ -184,6 +259,9 @@ fn unavailable(error: zbus::Error) -> Unavailable {
     }
 }
 
+/// polkit takes other texts from a trusted user alone, such as a guarded daemon's.
+pub(super) const SHOWS_ANY_TEXT: bool = false;
+
 const BUS_SOCKET: &str = "/run/dbus/system_bus_socket";
 /// polkit(8); before polkit 124 only the last one.
 const ACTION_FOLDERS: [&str; 4] = [
@@ -206,3 +284,6 @@ const NO_SERVICE: [&str; 4] = [".ServiceUnknown", ".NameHasNoOwner", ".UnitMaske
 
 /// Time limit for everything but the person. A bus may start polkit for a call.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests;

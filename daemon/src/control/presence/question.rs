@@ -1,10 +1,12 @@
-//! Text of polkit's dialogue: what is asked, in one sentence.
+//! Text of the platform's dialogue: what is asked, in one sentence.
 //!
-//! Only a guarded daemon says it: polkit takes texts from a trusted user alone, so the dialogue of a user's own daemon has the
-//! general text of the action. Names and URLs come from the program that asks. They are cut, and contain nothing that an
+//! On Linux only a guarded daemon says it: polkit takes texts from a trusted user alone, so the dialogue of a user's own daemon
+//! has the general text of the action. macOS takes any text. Names and URLs come from the program that asks. They are cut, and contain nothing that an
 //! agent could read as markup or as another line.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+#[cfg(target_os = "linux")]
+use std::collections::HashMap;
 use std::time::Duration;
 
 use regauth_shared::Request;
@@ -78,7 +80,19 @@ impl Question {
         })
     }
 
+    /// The sentence as macOS continues it, after "regauthd is trying to".
+    #[cfg(any(target_os = "macos", test))]
+    pub(super) fn purpose(&self) -> String {
+        let text = self.text();
+        let text = text.strip_suffix('?').unwrap_or(&text);
+        let text = text.strip_prefix("Let regauth ").unwrap_or(text);
+        let mut characters = text.chars();
+        let first = characters.next().map(|first| first.to_ascii_lowercase());
+        first.into_iter().chain(characters).collect()
+    }
+
     /// Details of the call (polkit(8) names `polkit.message`).
+    #[cfg(target_os = "linux")]
     pub(super) fn details(&self) -> HashMap<&str, &str> {
         let values = self.values.iter().map(|(name, value)| (*name, value.as_str()));
         values.chain([("polkit.message", self.message)]).collect()
@@ -91,8 +105,8 @@ impl Question {
         }
     }
 
-    /// The sentence with its values.
-    #[cfg(test)]
+    /// The sentence with its values, none of which has a `$`.
+    #[cfg(any(target_os = "macos", test))]
     fn text(&self) -> String {
         let fill = |text: String, (name, value): (&&str, &String)| text.replace(&format!("$({name})"), value);
         self.values.iter().fold(self.message.to_owned(), fill)
@@ -276,7 +290,12 @@ mod tests {
         let request = Request::from_line(&format!(r#"{{"v":1,{line}}}"#)).unwrap();
         let question = Question::about(&request).unwrap();
         assert_eq!(question.text(), expected);
-        assert!(question.details().values().all(|value| value.is_ascii()));
+        assert!(
+            question
+                .values
+                .values()
+                .all(|value| value.is_ascii() && !value.contains('$'))
+        );
     }
 
     #[test]
@@ -368,5 +387,22 @@ mod tests {
             r#""method":"set-upstream","proxy":"http://me:s3cret@proxy.example:3128""#,
             "Let regauth send its connections through the proxy http://proxy.example:3128?",
         );
+    }
+
+    #[test]
+    fn continues_the_sentence_of_macos() {
+        let check = |line: &str, expected: &str| {
+            let request = Request::from_line(&format!(r#"{{"v":1,{line}}}"#)).unwrap();
+            assert_eq!(Question::about(&request).unwrap().purpose(), expected);
+        };
+        check(
+            r#""method":"add-scope","name":"corp","scopes":["https://a.example/?"]"#,
+            "send the token of corp to https://a.example/? as well",
+        );
+        check(
+            r#""method":"check-registry","name":"x","scopes":["https://a.example/"],"ca-file":"/x""#,
+            "read the certificates in /x and trust them for https://a.example/",
+        );
+        check(r#""method":"stop""#, "stop regauth");
     }
 }

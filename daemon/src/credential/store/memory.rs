@@ -47,8 +47,12 @@ impl Store for MemoryStore {
     }
 
     fn exposure(&self) -> &'static str {
-        "programs of the daemon's user cannot read the tokens here, but can have the daemon move them to a store that they \
-         can read; better: a daemon with a user of its own, `sudo regauthctl service install --for USER`"
+        concat!(
+            "programs of the daemon's user cannot read the tokens here, but can have the daemon move them to a store that \
+             they can read; better: a daemon with a user of its own, `",
+            own_user_command!(),
+            "`"
+        )
     }
 }
 

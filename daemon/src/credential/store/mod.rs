@@ -3,6 +3,21 @@
 //! A store's calls may block while a person looks at a dialogue. [`worker`] makes them on its own thread with a
 //! deadline, and no request waits for them. `select` opens the store that the configuration records.
 
+/// Command that gives the daemon a user of its own on this system. A macro, so that [`Store::exposure`] can contain it.
+#[cfg(target_os = "linux")]
+macro_rules! own_user_command {
+    () => {
+        "sudo regauthctl service install --for USER"
+    };
+}
+/// Command that gives the daemon a user of its own on this system. A macro, so that [`Store::exposure`] can contain it.
+#[cfg(not(target_os = "linux"))]
+macro_rules! own_user_command {
+    () => {
+        "sudo regauthctl service install --system"
+    };
+}
+
 pub mod keychain;
 mod memory;
 pub(crate) mod select;

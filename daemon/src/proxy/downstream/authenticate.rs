@@ -12,6 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use regauth_shared::program;
 use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
 
 use crate::bearer::Bearer;
 use crate::config::Clients;
@@ -32,6 +33,7 @@ pub(crate) struct UnauthenticatedClient {
     principal: Principal,
     /// `None` once the bearer of a grant has taken over the connection: then the bearer's permit counts it.
     permit: Arc<Mutex<Option<Arc<Permit>>>>,
+    displaced: Option<CancellationToken>,
     caller: Arc<Caller>,
 }
 
@@ -61,6 +63,7 @@ impl UnauthenticatedClient {
         }
         Ok(Self {
             principal,
+            displaced: permit.displaced().cloned(),
             permit: Arc::new(Mutex::new(Some(Arc::new(permit)))),
             caller,
         })
@@ -70,6 +73,14 @@ impl UnauthenticatedClient {
     /// of the peer on the same connection takes one again.
     pub(crate) fn release(&self) {
         *self.permit.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Waits until another connection of the peer takes the place of this one. Not after [`Self::release`].
+    pub(crate) async fn displaced(&self) {
+        match &self.displaced {
+            Some(displaced) => displaced.cancelled().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// The connection's other end, for events.

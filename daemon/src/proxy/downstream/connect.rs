@@ -40,24 +40,12 @@ pub(crate) async fn serve(worker: Worker, mut stream: TcpStream, entrance: Entra
             return;
         }
     };
-    let Some(mut stream) = entrance::enter(&worker.state, stream, entrance).await else {
-        return;
+    let first = tokio::select! {
+        first = read_first_request(&worker, &unauthenticated, stream, entrance) => first,
+        () = unauthenticated.displaced() => return log_displaced(&unauthenticated),
     };
-    let head = tokio::select! {
-        head = tokio::time::timeout(HEAD_TIMEOUT, read_head(&mut stream)) => head,
-        () = drain::first_request_grace(&worker.state) => return,
-    };
-    let head = match head {
-        Ok(Ok(head)) => head,
-        Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
-            let recording = Recording::begin(&worker, unauthenticated.caller());
-            return refuse(stream, &RequestProblem::LongHead.into(), recording).await;
-        }
-        // A client that is silent or gone gets no response.
-        _ => return,
-    };
-    match admit(&head, &worker, &unauthenticated).await {
-        Ok(Admitted::Connect(target, client)) => {
+    match first {
+        Some((stream, Admitted::Connect(target, client))) => {
             // From here on, only the authenticated client's permit counts.
             drop(unauthenticated);
             tokio::select! {
@@ -65,13 +53,47 @@ pub(crate) async fn serve(worker: Worker, mut stream: TcpStream, entrance: Entra
                 () = client.grant_ended() => {}
             }
         }
-        Ok(Admitted::Plain) => plain::serve(worker, unauthenticated, stream, head).await,
-        Err(error) => {
-            let recording = Recording::begin(&worker, unauthenticated.caller());
-            unauthenticated.slow_down(&worker.state, &error).await;
-            refuse(stream, &error, recording).await;
-        }
+        Some((stream, Admitted::Plain(head))) => tokio::select! {
+            () = plain::serve(worker, unauthenticated.clone(), stream, head) => {}
+            () = unauthenticated.displaced() => log_displaced(&unauthenticated),
+        },
+        None => {}
     }
+}
+
+fn log_displaced(client: &UnauthenticatedClient) {
+    let caller = client.caller();
+    tracing::debug!(
+        ?caller,
+        "ended a connection that had shown no grant: its peer has opened too many"
+    );
+}
+
+/// Terminates TLS, then reads the first request and authenticates its client. `None` if the connection ends with that.
+async fn read_first_request(
+    worker: &Worker,
+    unauthenticated: &UnauthenticatedClient,
+    stream: TcpStream,
+    entrance: Entrance,
+) -> Option<(ClientStream, Admitted)> {
+    let mut stream = entrance::enter(&worker.state, stream, entrance).await?;
+    let head = tokio::select! {
+        head = tokio::time::timeout(HEAD_TIMEOUT, read_head(&mut stream)) => head,
+        () = drain::first_request_grace(&worker.state) => return None,
+    };
+    let refused = match head {
+        Ok(Ok(head)) => match admit(head, worker, unauthenticated).await {
+            Ok(admitted) => return Some((stream, admitted)),
+            Err(error) => error,
+        },
+        Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => RequestProblem::LongHead.into(),
+        // A client that is silent or gone gets no response.
+        _ => return None,
+    };
+    let recording = Recording::begin(worker, unauthenticated.caller());
+    unauthenticated.slow_down(&worker.state, &refused).await;
+    refuse(stream, &refused, recording).await;
+    None
 }
 
 async fn route(worker: Worker, client: Client, mut stream: ClientStream, target: Origin) {
@@ -137,13 +159,17 @@ async fn refuse(mut stream: ClientStream, error: &ProxyError, mut recording: Rec
 
 enum Admitted {
     Connect(Origin, Client),
-    /// Authenticated later, at each request.
-    Plain,
+    /// Request with this head, authenticated later, as each one.
+    Plain(Vec<u8>),
 }
 
-async fn admit(head: &[u8], worker: &Worker, unauthenticated: &UnauthenticatedClient) -> Result<Admitted, ProxyError> {
-    let FirstRequest::Connect(connect) = FirstRequest::parse(head)? else {
-        return Ok(Admitted::Plain);
+async fn admit(
+    head: Vec<u8>,
+    worker: &Worker,
+    unauthenticated: &UnauthenticatedClient,
+) -> Result<Admitted, ProxyError> {
+    let FirstRequest::Connect(connect) = FirstRequest::parse(&head)? else {
+        return Ok(Admitted::Plain(head));
     };
     // Before the target is looked at: an unauthenticated client must not learn which targets are valid.
     let authorization = connect.authorization.iter().copied();

@@ -7,6 +7,8 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio_util::sync::CancellationToken;
+
 use crate::guarded::ServedUsers;
 use crate::proxy::downstream::peer::Peer;
 
@@ -38,6 +40,10 @@ impl Principal {
         }
     }
 
+    fn is_unauthenticated(&self) -> bool {
+        matches!(self, Self::User(_) | Self::Address(_))
+    }
+
     fn max_connections(&self) -> u32 {
         match self {
             Self::Owner | Self::Served(_) => MAX_OWNER_CONNECTIONS,
@@ -58,32 +64,88 @@ pub(crate) fn network(address: IpAddr) -> IpAddr {
 
 /// Counters of every client that has a connection.
 #[derive(Clone, Debug, Default)]
-pub struct ConnectionLimits(Arc<Mutex<HashMap<Principal, Arc<ClientCounters>>>>);
+pub struct ConnectionLimits(Arc<Mutex<HashMap<Principal, ConnectedClient>>>);
 
 impl ConnectionLimits {
     /// Counts a connection; `None` when the client has reached its limit.
+    ///
+    /// A client that has not authenticated never reaches it: each further connection displaces one of its others. So nobody
+    /// can hold the places of an address by connections that say nothing.
     pub fn acquire(&self, principal: Principal) -> Option<Permit> {
         let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let counters = Arc::clone(clients.entry(principal.clone()).or_insert_with(|| {
-            Arc::new(ClientCounters {
-                is_grant: matches!(principal, Principal::Grant(_) | Principal::Workload(_)),
-                ..ClientCounters::default()
-            })
-        }));
-        increment_below(&counters.connections, principal.max_connections())?;
+        let client = clients
+            .entry(principal.clone())
+            .or_insert_with(|| ConnectedClient::new(&principal));
+        if increment_below(&client.counters.connections, principal.max_connections()).is_none() {
+            client.displace_one()?;
+        }
+        let displaced = principal.is_unauthenticated().then(CancellationToken::new);
+        let number = client.next_number;
+        if let Some(displaced) = &displaced {
+            client.next_number += 1;
+            client.unauthenticated.push((number, displaced.clone()));
+        }
+        let counters = Arc::clone(&client.counters);
         drop(clients);
         Some(Permit {
             limits: self.clone(),
             principal,
             counters,
+            number,
+            displaced,
         })
     }
 
-    fn release(&self, principal: &Principal, counters: &ClientCounters) {
+    fn release(&self, permit: &Permit) {
         let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if counters.connections.fetch_sub(1, Ordering::Relaxed) == 1 {
-            clients.remove(principal);
+        if let Some(displaced) = &permit.displaced {
+            if displaced.is_cancelled() {
+                // Another connection has the place now.
+                return;
+            }
+            if let Some(client) = clients.get_mut(&permit.principal) {
+                client.unauthenticated.retain(|(number, _)| *number != permit.number);
+            }
         }
+        if permit.counters.connections.fetch_sub(1, Ordering::Relaxed) == 1 {
+            clients.remove(&permit.principal);
+        }
+    }
+}
+
+/// Client with open connections.
+#[derive(Debug)]
+struct ConnectedClient {
+    counters: Arc<ClientCounters>,
+    /// Connections that another one may displace, by number.
+    unauthenticated: Vec<(u64, CancellationToken)>,
+    next_number: u64,
+}
+
+impl ConnectedClient {
+    fn new(principal: &Principal) -> Self {
+        let is_grant = matches!(principal, Principal::Grant(_) | Principal::Workload(_));
+        Self {
+            counters: Arc::new(ClientCounters {
+                is_grant,
+                ..ClientCounters::default()
+            }),
+            unauthenticated: Vec::new(),
+            next_number: 0,
+        }
+    }
+
+    /// Ends a connection and leaves its place to another one; `None` if there is none. A random one: while a crowd of honest
+    /// clients arrives faster than it can be served, always to end the oldest would let nobody finish.
+    fn displace_one(&mut self) -> Option<()> {
+        if self.unauthenticated.is_empty() {
+            return None;
+        }
+        let (_, displaced) = self
+            .unauthenticated
+            .swap_remove(fastrand::usize(..self.unauthenticated.len()));
+        displaced.cancel();
+        Some(())
     }
 }
 
@@ -117,12 +179,20 @@ pub struct Permit {
     limits: ConnectionLimits,
     principal: Principal,
     counters: Arc<ClientCounters>,
+    number: u64,
+    /// Cancelled when another connection has taken the place. `None` for an authenticated client, which keeps its own.
+    displaced: Option<CancellationToken>,
 }
 
 impl Permit {
     /// The client.
     pub(crate) fn principal(&self) -> &Principal {
         &self.principal
+    }
+
+    /// Cancelled when another connection has taken the place of this one, which has to end.
+    pub(crate) fn displaced(&self) -> Option<&CancellationToken> {
+        self.displaced.as_ref()
     }
 
     /// Counts a request; `None` when the client has reached its limit.
@@ -134,7 +204,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.limits.release(&self.principal, &self.counters);
+        self.limits.release(self);
     }
 }
 
@@ -168,20 +238,56 @@ const MAX_REQUESTS: u32 = 8192;
 mod tests {
     use super::*;
 
+    fn grant(id: &str) -> Principal {
+        Principal::Grant(id.to_owned())
+    }
+
     #[test]
     fn a_client_at_its_connection_limit_does_not_affect_others() {
         let limits = ConnectionLimits::default();
-        let permits: Vec<_> = (0..MAX_UNAUTHENTICATED_CONNECTIONS)
-            .map(|_| limits.acquire(Principal::User(1)).unwrap())
+        let permits: Vec<_> = (0..MAX_GRANT_CONNECTIONS)
+            .map(|_| limits.acquire(grant("one")).unwrap())
             .collect();
-        assert!(limits.acquire(Principal::User(1)).is_none());
-        assert!(limits.acquire(Principal::User(2)).is_some());
+        assert!(limits.acquire(grant("one")).is_none());
+        assert!(limits.acquire(grant("two")).is_some());
         drop(permits);
-        assert!(limits.acquire(Principal::User(1)).is_some());
+        assert!(limits.acquire(grant("one")).is_some());
         assert!(
             limits.0.lock().unwrap().is_empty(),
             "a client without connections is forgotten"
         );
+    }
+
+    #[test]
+    fn a_further_unauthenticated_connection_displaces_one_of_the_same_client() {
+        let limits = ConnectionLimits::default();
+        let other = limits.acquire(Principal::User(2)).unwrap();
+        let is_displaced = |permit: &Permit| permit.displaced().is_some_and(CancellationToken::is_cancelled);
+        let mut permits: Vec<_> = (0..MAX_UNAUTHENTICATED_CONNECTIONS)
+            .map(|_| limits.acquire(Principal::User(1)).unwrap())
+            .collect();
+        assert!(!permits.iter().any(is_displaced));
+        for further in 1..=100 {
+            permits.push(limits.acquire(Principal::User(1)).unwrap());
+            assert!(permits.last().is_some_and(|permit| !is_displaced(permit)));
+            assert_eq!(permits.iter().filter(|permit| is_displaced(permit)).count(), further);
+        }
+        assert!(!is_displaced(&other));
+        let open = |limits: &ConnectionLimits| {
+            let clients = limits.0.lock().unwrap();
+            let client = clients.get(&Principal::User(1)).unwrap();
+            (
+                client.counters.connections.load(Ordering::Relaxed),
+                client.unauthenticated.len(),
+            )
+        };
+        // A connection that was displaced gives no place back, and one that was not gives its own.
+        permits.retain(|permit| !is_displaced(permit));
+        assert_eq!((permits.len(), open(&limits)), (64, (64, 64)));
+        permits.pop();
+        assert_eq!(open(&limits), (63, 63));
+        drop((permits, other));
+        assert!(limits.0.lock().unwrap().is_empty());
     }
 
     #[test]

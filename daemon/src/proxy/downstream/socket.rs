@@ -151,8 +151,9 @@ impl AsyncWrite for ClientSocket {
 }
 
 /// A client that still reads its last bytes sends window updates at shorter intervals.
-const SILENCE_TIMEOUT: Duration = Duration::from_secs(3);
-const LINGER_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const SILENCE_TIMEOUT: Duration = Duration::from_secs(3);
+/// Longest wait for a client that goes on sending.
+pub(super) const LINGER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Control frames and alerts are shorter.
 const MIN_BODY_BYTES: usize = 512;
 const DISCARD_BYTES: usize = 4096;

@@ -329,14 +329,20 @@ impl Store for VaultStore {
     fn exposure(&self) -> &'static str {
         match &self.source {
             VaultKey::File(_) => {
-                "every program of the daemon's user can read the tokens, with the key beside the vault; better: a \
-                 passphrase, `regauthctl unlock --set-passphrase`, or a daemon with a user of its own, `sudo regauthctl \
-                 service install --for USER`"
+                concat!(
+                    "every program of the daemon's user can read the tokens, with the key beside the vault; better: a \
+                     passphrase, `regauthctl unlock --set-passphrase`, or a daemon with a user of its own, `",
+                    own_user_command!(),
+                    "`"
+                )
             }
             VaultKey::Passphrase(_) => {
-                "programs of the daemon's user cannot read the tokens without the passphrase; they can open writes, and \
-                 wait for you to type it into a program of theirs; better: a daemon with a user of its own, `sudo regauthctl \
-                 service install --for USER`"
+                concat!(
+                    "programs of the daemon's user cannot read the tokens without the passphrase; they can open writes, and \
+                     wait for you to type it into a program of theirs; better: a daemon with a user of its own, `",
+                    own_user_command!(),
+                    "`"
+                )
             }
             VaultKey::Credential(_) => {
                 "programs of the daemon's user can read the tokens; the daemon of `service install --system` has a user \

@@ -95,7 +95,7 @@ pub(crate) async fn relay_until_done(state: &ProxyState, downstream: ClientStrea
             (ClientStream::Tcp(downstream), DialedStream::Tcp(upstream)) => {
                 relay_both_ways(&downstream, &upstream, &relayed).await;
             }
-            (downstream, upstream) => drop(tls::relay_both_ways(downstream, upstream, &relayed).await),
+            (downstream, upstream) => tls::relay_both_ways(downstream, upstream, &relayed).await,
         }
     };
     tokio::select! {

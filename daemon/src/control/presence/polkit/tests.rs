@@ -1,13 +1,13 @@
-use std::collections::HashMap;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use tokio::net::UnixStream;
-use zbus::connection::Builder;
 use zbus::zvariant::OwnedValue;
 
 use super::*;
+use crate::control::presence::asking::Asking;
+use crate::control::presence::prompts::Prompts;
 
 /// Bus with a polkit that answers as it is told.
 struct Bus {
@@ -46,12 +46,8 @@ impl Bus {
     async fn ask(&self, prompts: &Prompts, time_limit: Duration) -> Result<(), NotConfirmed> {
         let (_ours, theirs) = UnixStream::pair().unwrap();
         let process = PeerProcess::of(&theirs).unwrap();
-        let asking = Asking {
-            polkit: self.polkit.clone(),
-            prompts,
-            time_limit,
-        };
-        asking.ask(&process, Action::Widen, None).await
+        let inquiry = self.polkit.prepare(&process, Action::Widen, None).await?;
+        Asking { prompts, time_limit }.ask(&inquiry, &process).await
     }
 
     fn log(&self) -> Vec<String> {
