@@ -227,14 +227,18 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
 
 /// Formats rows as aligned columns, each on one line.
 pub(crate) fn aligned(rows: &[Vec<String>]) -> String {
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
-    };
+    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
+    let mut widths = vec![0; columns];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
     let line = |row: &Vec<String>| {
-        let cells = row.iter().enumerate();
-        let padded: Vec<_> = cells
-            .map(|(column, cell)| format!("{:<1$}", one_line(cell), width(column)))
+        let padded: Vec<_> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{:<width$}", one_line(cell)))
             .collect();
         format!("{}\n", padded.join("  ").trim_end())
     };

@@ -152,6 +152,11 @@ fn setup_leads_every_new_shell_through_the_gateway_and_undo_leaves_nothing() {
     for words in [&doctor[..], &doctor[..2]] {
         in_new_shell(home, home, words).succeeds().says("All is well");
     }
+    let no_proxy = "export NO_PROXY=localhost,other.example; exec \"$0\" doctor --gateway";
+    in_new_shell(home, home, &["sh", "-c", no_proxy, ctl.to_str().unwrap()])
+        .fails()
+        .says("NO_PROXY contains localhost")
+        .says("export NO_PROXY='other.example'");
     let mut elsewhere = exec::command(&ctl, home);
     let elsewhere = exec::run(elsewhere.env("SHELL", "/bin/sh").args(["doctor", "--gateway", &url]));
     elsewhere

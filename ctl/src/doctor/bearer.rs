@@ -7,8 +7,9 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use super::context::{DoctorContext, variable};
-use super::finding::{BYPASSES_PROXY, DISTRUSTS_REGAUTHD, Finding};
-use crate::environment::{self, bypassing_entries};
+use super::environment::bypass;
+use super::finding::{DISTRUSTS_REGAUTHD, Finding};
+use crate::environment;
 use crate::forward::{GrantSource, GrantedProxy};
 
 /// Runs the checks; `None` without a grant in the environment.
@@ -22,7 +23,7 @@ pub(super) fn check() -> Option<Vec<Finding>> {
     findings.extend(
         ["NO_PROXY", "no_proxy"]
             .into_iter()
-            .filter_map(|name| check_no_proxy(name, &hosts)),
+            .filter_map(|name| bypass(name, &variable(name)?, &hosts)),
     );
     Some(findings)
 }
@@ -123,23 +124,6 @@ fn check_bundle(hosts: &[String]) -> Option<Finding> {
     (!missing.is_empty()).then(|| {
         let message = format!("the bundle {file} has no authority for {}", missing.join(", "));
         Finding::new("bundle-outdated", message, DISTRUSTS_REGAUTHD, remedy)
-    })
-}
-
-fn check_no_proxy(name: &str, hosts: &[String]) -> Option<Finding> {
-    let value = variable(name)?;
-    let entries = bypassing_entries(&value, hosts);
-    (!entries.is_empty()).then(|| {
-        let message = format!(
-            "{name} contains {}, which is the host of a registry",
-            entries.join(", ")
-        );
-        Finding::new(
-            "no-proxy-bypasses",
-            message,
-            BYPASSES_PROXY,
-            format!("take it out of {name}"),
-        )
     })
 }
 

@@ -55,9 +55,12 @@ fn company_environment(context: &DoctorContext) -> Vec<Finding> {
 }
 
 fn check_no_proxy(context: &DoctorContext, name: &str) -> Option<Finding> {
-    let value = variable(name)?;
-    let hosts = context.info.hosts();
-    let entries = bypassing_entries(&value, &hosts);
+    bypass(name, &variable(name)?, &context.info.hosts())
+}
+
+/// Finding for a variable such as `NO_PROXY` that names the host of a registry.
+pub(super) fn bypass(name: &str, value: &str, hosts: &[String]) -> Option<Finding> {
+    let entries = bypassing_entries(value, hosts);
     let finding = || {
         Finding::new(
             "no-proxy-bypasses",
@@ -66,7 +69,7 @@ fn check_no_proxy(context: &DoctorContext, name: &str) -> Option<Finding> {
                 entries.join(", ")
             ),
             "NO_PROXY overrides every proxy setting, even CARGO_HTTP_PROXY: requests bypass regauthd without a token",
-            format!("export {name}='{}'", without_bypassing_entries(&value, &hosts)),
+            format!("export {name}='{}'", without_bypassing_entries(value, hosts)),
         )
     };
     (!entries.is_empty()).then(finding)

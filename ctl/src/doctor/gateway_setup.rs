@@ -7,6 +7,7 @@ use regauth_shared::paths::Folders;
 use url::Url;
 
 use super::context::variable;
+use super::environment::bypass;
 use super::finding::Finding;
 use crate::setup::gateway::{self, GatewaySettings, TokenOrigin};
 
@@ -18,7 +19,21 @@ pub(crate) fn check(settings: &GatewaySettings, folders: &Folders) -> Vec<Findin
         check_roots(settings, folders),
         check_environment(settings, folders, variable),
     ];
-    findings.into_iter().flatten().collect()
+    let mut findings: Vec<_> = findings.into_iter().flatten().collect();
+    let hosts = hosts_of_registries(&fs::read_to_string(gateway::roots_file(folders)).unwrap_or_default());
+    let bypasses = ["NO_PROXY", "no_proxy"]
+        .into_iter()
+        .filter_map(|name| bypass(name, &variable(name)?, &hosts));
+    findings.extend(bypasses);
+    findings
+}
+
+/// Hosts of the gateway's registries: its bundle names the host of each authority in a comment.
+fn hosts_of_registries(roots: &str) -> Vec<String> {
+    let hosts = roots
+        .lines()
+        .filter_map(|line| line.strip_prefix("# regauth authority for "));
+    hosts.map(str::to_owned).collect()
 }
 
 fn check_token(settings: &GatewaySettings) -> Option<Finding> {

@@ -7,7 +7,7 @@
 mod backoff;
 mod handle;
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, LazyLock, Weak};
 use std::time::Duration;
 
 use regauth_shared::RegistryName;
@@ -260,7 +260,7 @@ impl Refresher {
     /// Time until the next fetch; `None` if only a request can cause one.
     fn due_in(&self) -> Option<Duration> {
         if let TokenSource::File(_) = self.source {
-            return Some(FILE_CHECK_INTERVAL);
+            return Some(until_file_checks());
         }
         let now = ClockReading::now();
         let due = match self.credential.upgrade()?.state().value() {
@@ -285,6 +285,13 @@ impl Refresher {
         let wall = ClockReading::now().wall;
         credential.lock().refresh_status.next = due.and_then(|due| wall.checked_add(due.try_into().ok()?));
     }
+}
+
+/// Time until the next second of a clock that all files have in common: a thousand files wake this thread once a second.
+fn until_file_checks() -> Duration {
+    static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let passed = BEGIN.elapsed().as_nanos() % FILE_CHECK_INTERVAL.as_nanos();
+    FILE_CHECK_INTERVAL - Duration::from_nanos(u64::try_from(passed).unwrap_or_default())
 }
 
 const FILE_CHECK_INTERVAL: Duration = Duration::from_secs(1);

@@ -286,6 +286,24 @@ mod tests {
         assert_eq!(poll_once(refused.as_mut()).await, Some(false));
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_token_that_names_no_key_waits_for_the_one_that_has_signed_it() {
+        let (former, issuer) = (Issuer::new(), Issuer::new());
+        let state = State::new(KeyLocation::File("/keys".into()));
+        let text = issuer.token_of(r#"{"alg":"RS256"}"#, &claims(&json!({})), "rsa");
+        let token = UnverifiedToken::parse(text.as_bytes()).unwrap();
+        state.take(Ok(former.key_set().to_string().into()));
+        let mut verified = pin!(state.verify(&token));
+        assert_eq!(poll_once(verified.as_mut()).await, None);
+        state.take(Ok(issuer.key_set().to_string().into()));
+        state.attempts.send_modify(|attempts| {
+            attempts.begun += 1;
+            attempts.ended = attempts.begun;
+        });
+        assert_eq!(poll_once(verified.as_mut()).await, Some(true));
+        assert!(state.verify(&token).await);
+    }
+
     #[test]
     fn attempts_at_an_issuer_that_is_away_become_rarer_up_to_a_bound() {
         for (failures, shortest, longest) in [

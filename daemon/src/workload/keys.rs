@@ -72,9 +72,13 @@ impl Keys {
         self.0.len()
     }
 
-    /// True if the set has the key that the token's header names.
+    /// True if the set has the key that the token's header names. Without a name, the key that has signed it: another one
+    /// may have been withdrawn.
     pub(super) fn has_key_of(&self, token: &UnverifiedToken<'_>) -> bool {
-        self.key_of(token).is_some()
+        match token.key_id {
+            Some(_) => self.key_of(token).is_some(),
+            None => self.verify(token),
+        }
     }
 
     /// True if the key that the token's header names has signed it.

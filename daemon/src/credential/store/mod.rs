@@ -83,6 +83,9 @@ pub trait Store: Send {
     /// As [`Store::read`].
     fn check(&mut self) -> Result<(), StoreError>;
 
+    /// Drops the secrets that are kept from one call to the next, since no call has come for a while.
+    fn forget(&mut self) {}
+
     /// Protection of the secrets, in one phrase for `regauthctl status`.
     fn protection(&self) -> String;
 

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -276,8 +276,8 @@ impl Drop for Worker {
 }
 
 fn serve(queue: &Receiver<Call>, progress: &Mutex<Progress>) {
-    let mut store = None;
-    while let Ok(call) = queue.recv() {
+    let mut store: Opened = None;
+    while let Some(call) = next_call(queue, &mut store) {
         {
             let mut progress = lock(progress);
             // Another store may be in use by now, so queued calls are dropped.
@@ -291,9 +291,25 @@ fn serve(queue: &Receiver<Call>, progress: &Mutex<Progress>) {
     }
 }
 
+/// Waits for the next call; `None` once there can be no more.
+fn next_call(queue: &Receiver<Call>, store: &mut Opened) -> Option<Call> {
+    match queue.recv_timeout(QUIET) {
+        Ok(call) => return Some(call),
+        Err(RecvTimeoutError::Disconnected) => return None,
+        Err(RecvTimeoutError::Timeout) => {}
+    }
+    if let Some(store) = store {
+        store.forget();
+    }
+    queue.recv().ok()
+}
+
 fn lock(progress: &Mutex<Progress>) -> std::sync::MutexGuard<'_, Progress> {
     progress.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// Time without a call after which the store forgets what it has read.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// The current thread and a few that hang.
 const MAX_THREADS: usize = 5;

@@ -69,10 +69,20 @@ pub struct VaultStore {
     source: VaultKey,
     /// Present after it has been read or unlocked.
     key: Option<Key>,
+    /// The file as it was last decrypted, until no call has come for a while. A start reads an item for each registry.
+    decrypted: Option<Decrypted>,
     work_factor: u8,
 }
 
 type Secrets = BTreeMap<String, Secret>;
+
+/// Content of the file.
+struct Decrypted {
+    /// Its bytes.
+    bytes: Vec<u8>,
+    /// The secrets in it.
+    secrets: Secrets,
+}
 
 impl VaultStore {
     /// The vault in these folders. Opens nothing; a vault under a passphrase is locked.
@@ -81,6 +91,7 @@ impl VaultStore {
             folders: folders.clone(),
             source: VaultKey::find(folders, credentials),
             key: None,
+            decrypted: None,
             work_factor: WORK_FACTOR,
         }
     }
@@ -132,7 +143,7 @@ impl VaultStore {
         if !self.folders.vault().exists() {
             return Ok(());
         }
-        let secrets = self.secrets()?;
+        let secrets = self.secrets()?.clone();
         self.save(&secrets, keys)
     }
 
@@ -145,25 +156,34 @@ impl VaultStore {
         Ok(atomic::write(&path, &bytes, PRIVATE).map_err(|error| VaultError::Write(path, error))?)
     }
 
-    fn secrets(&mut self) -> Result<Secrets, StoreError> {
+    fn secrets(&mut self) -> Result<&Secrets, StoreError> {
+        static NONE: Secrets = Secrets::new();
         let path = self.folders.vault();
         match (self.load_key()?, read_if_exists(&path)?) {
-            (_, None) => Ok(Secrets::new()),
+            (_, None) => Ok(&NONE),
             (None, Some(_)) => Err(VaultError::KeyMissing {
                 vault: path,
                 key: self.source.path().to_path_buf(),
             }
             .into()),
             (Some(key), Some(bytes)) => {
-                let plain = key.decrypt(&bytes).map_err(|error| self.unopened(error))?;
-                Ok(from_json(&plain).map_err(|place| VaultError::Damaged(path, place))?)
+                let known = self.decrypted.take().filter(|decrypted| decrypted.bytes == bytes);
+                let decrypted = match known {
+                    Some(decrypted) => decrypted,
+                    None => {
+                        let plain = key.decrypt(&bytes).map_err(|error| self.unopened(error))?;
+                        let secrets = from_json(&plain).map_err(|place| VaultError::Damaged(path, place))?;
+                        Decrypted { bytes, secrets }
+                    }
+                };
+                Ok(&self.decrypted.insert(decrypted).secrets)
             }
         }
     }
 
     fn change(&mut self, change: impl FnOnce(&mut Secrets)) -> Result<(), StoreError> {
         let _writing = lock_writes();
-        let mut secrets = self.secrets()?;
+        let mut secrets = self.secrets()?.clone();
         change(&mut secrets);
         self.save(&secrets, &[])
     }
@@ -237,7 +257,7 @@ impl VaultStore {
 
 impl Store for VaultStore {
     fn read(&mut self, item: &Item) -> Result<Option<Secret>, StoreError> {
-        Ok(self.secrets()?.remove(&item.to_string()))
+        Ok(self.secrets()?.get(&item.to_string()).cloned())
     }
 
     fn write(&mut self, item: &Item, secret: &Secret) -> Result<(), StoreError> {
@@ -291,6 +311,10 @@ impl Store for VaultStore {
 
     fn check(&mut self) -> Result<(), StoreError> {
         self.secrets().map(drop)
+    }
+
+    fn forget(&mut self) {
+        self.decrypted = None;
     }
 
     fn protection(&self) -> String {

@@ -88,6 +88,22 @@ fn reads_replaces_and_deletes_across_restarts() {
 }
 
 #[test]
+fn a_file_is_decrypted_once_and_again_when_another_process_has_changed_it() {
+    let home = Home::new();
+    let mut store = home.open();
+    store.write(&corp(), &secret("one")).unwrap();
+    assert_eq!(store.read(&corp()).unwrap().unwrap().expose(), "one");
+    // The text in memory is taken for the file's, as long as the file has the same bytes.
+    let decrypted = store.decrypted.as_mut().unwrap();
+    decrypted.secrets.insert(corp().to_string(), secret("own"));
+    assert_eq!(store.read(&corp()).unwrap().unwrap().expose(), "own");
+    home.open().write(&corp(), &secret("two")).unwrap();
+    assert_eq!(store.read(&corp()).unwrap().unwrap().expose(), "two");
+    store.forget();
+    assert!(store.decrypted.is_none());
+}
+
+#[test]
 fn only_a_write_creates_files_and_they_are_private() {
     let home = Home::new();
     let mut store = home.open();

@@ -136,6 +136,54 @@ fn secret(text: &str) -> Secret {
     Secret::parse(text).unwrap()
 }
 
+/// Store that reports when it forgets.
+struct ForgetfulStore(Sender<()>);
+
+impl Store for ForgetfulStore {
+    fn read(&mut self, _item: &Item) -> Result<Option<Secret>, StoreError> {
+        Ok(None)
+    }
+
+    fn write(&mut self, _item: &Item, _secret: &Secret) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn delete(&mut self, _item: &Item) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn unlock(&mut self, _passphrase: Option<&Secret>) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn check(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn forget(&mut self) {
+        let _ = self.0.send(());
+    }
+
+    fn protection(&self) -> String {
+        "none".to_owned()
+    }
+
+    fn exposure(&self) -> &'static str {
+        "none"
+    }
+}
+
+#[tokio::test]
+async fn a_store_forgets_what_it_has_read_once_calls_stop() {
+    let (forgot, forgotten) = channel();
+    let open = move || -> Box<dyn Store> { Box::new(ForgetfulStore(forgot.clone())) };
+    let store = StoreThread::new(open, deadlines(LONG, LONG, LONG));
+    for _ in 0..2 {
+        assert!(store.read(&corp()).await.unwrap().is_none());
+        assert_eq!(forgotten.recv(), Ok(()));
+    }
+}
+
 #[tokio::test]
 async fn passes_calls_to_the_store() {
     let store = StoreThread::new(|| Box::new(MemoryStore::new()), Deadlines::default());
