@@ -22,6 +22,7 @@ pub(crate) mod cargo_names;
 mod git;
 mod ini;
 mod maven_settings;
+mod properties;
 mod toml;
 mod yaml;
 
