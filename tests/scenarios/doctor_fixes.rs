@@ -369,7 +369,7 @@ fn one_finding_names_file_and_line_of_what_a_client_cannot_read() {
     ] {
         let file = desk.home(file);
         let text = fs::read_to_string(&file).unwrap();
-        fs::write(&file, format!("{text}[brok C:\\users s3cret-of-a-line\n")).unwrap();
+        fs::write(&file, format!("{text}[brok \\users s3cret-of-a-line\n")).unwrap();
         let broken = desk.broken();
         assert_eq!(broken.len(), 1, "{}: {broken:#?}", file.display());
         assert_eq!(broken[0]["code"], code, "{broken:#?}");
