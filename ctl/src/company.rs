@@ -4,7 +4,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
+use std::time::Duration;
 
 use regauth_shared::request::SetUpstream;
 use regauth_shared::response::UpstreamSet;
@@ -102,12 +105,24 @@ impl CompanySetting {
         }
     }
 
+    /// True for a proxy on this machine that does not run.
+    fn is_dead(&self) -> bool {
+        matches!(&self.value, CompanyValue::Proxy(url) if is_dead_proxy(&without_login(url)))
+    }
+
     /// A proxy of regauthd's own is a decision, so another one in a client is no fault.
     fn missing_proxy(&self, shown: &str, info: &DaemonInfo, carry_over: Option<&str>) -> Option<MissingSetting> {
         if shown == without_login(&info.proxy) || info.upstream_proxies.iter().any(|used| used == shown) {
             return None;
         }
         let place = &self.place;
+        if is_dead_proxy(shown) {
+            return Some(MissingSetting {
+                problem: format!("{place} sets the proxy {shown}, and nothing listens there"),
+                remedy: self.remedy_of_dead_proxy(shown, info, carry_over),
+                is_broken: false,
+            });
+        }
         if info.configured_proxy.as_deref() == Some(shown) {
             return Some(MissingSetting {
                 problem: format!("{place} sets the proxy {shown}, and regauthd uses it from its next start"),
@@ -139,6 +154,24 @@ impl CompanySetting {
             remedy: carry_over.map_or_else(by_hand, str::to_owned),
             is_broken: true,
         })
+    }
+
+    /// regauthd behind a proxy that does not run would reach nothing, so that is never the first advice.
+    fn remedy_of_dead_proxy(&self, shown: &str, info: &DaemonInfo, carry_over: Option<&str>) -> String {
+        match carry_over {
+            Some(command) => format!("nothing, if it is out of use; else start that proxy, then {command}"),
+            None => {
+                let place = &self.place;
+                let removal = match place.as_str() {
+                    JAVA_OPTIONS => format!("take it out of {place}"),
+                    _ => format!("unset {place}"),
+                };
+                format!(
+                    "{removal}; or start that proxy, then regauthctl upstream {shown}, then restart regauthd: {}",
+                    info.restart_command()
+                )
+            }
+        }
     }
 
     fn missing_ca_file(&self, file: &str, info: &DaemonInfo, carry_over: Option<&str>) -> Option<MissingSetting> {
@@ -222,7 +255,10 @@ pub(crate) fn carry_over(
     info: &DaemonInfo,
     client: &Client,
 ) -> Result<Vec<String>, ErrorBody> {
-    let lacking = || settings.iter().filter(|setting| setting.missing(info, None).is_some());
+    let lacking = || {
+        let usable = settings.iter().filter(|setting| !setting.is_dead());
+        usable.filter(|setting| setting.missing(info, None).is_some())
+    };
     let proxy = lacking().find_map(|setting| match &setting.value {
         CompanyValue::Proxy(url) => Some(url),
         CompanyValue::CaFile(_) | CompanyValue::JavaTrustStore(_) => None,
@@ -264,6 +300,26 @@ pub(crate) fn without_login(url: &str) -> String {
     let origin = authority.rsplit_once('@').map_or(authority, |(_, origin)| origin);
     format!("{scheme}://{origin}").to_ascii_lowercase()
 }
+
+/// True for the URL of a proxy on a loopback address that refuses connections, such as that of an earlier regauthd.
+pub(crate) fn is_dead_proxy(url: &str) -> bool {
+    let origin = without_login(url);
+    let authority = origin
+        .split_once("://")
+        .map_or(origin.as_str(), |(_, authority)| authority);
+    let authority = authority.replace("localhost", "127.0.0.1");
+    let Ok(address) = authority.parse::<SocketAddr>() else {
+        return false;
+    };
+    let refuses = || {
+        let connected = TcpStream::connect_timeout(&address, LOOPBACK_TIMEOUT);
+        connected.is_err_and(|why| why.kind() == ErrorKind::ConnectionRefused)
+    };
+    address.ip().is_loopback() && refuses()
+}
+
+/// Time for a connection on this machine.
+const LOOPBACK_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Number of certificates in a file that the bundle lacks. A file that cannot be read has none.
 fn missing_roots(file: &Path, bundle: &Path) -> usize {
@@ -325,6 +381,27 @@ mod tests {
             );
         }
         assert_eq!(missing(Some(old), &[old]), None);
+    }
+
+    #[test]
+    fn a_proxy_of_this_machine_that_does_not_run_is_never_carried_over() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let live = format!("http://{}", listener.local_addr().unwrap());
+        for (url, is_dead) in [
+            // No server listens on port 1.
+            ("http://127.0.0.1:1", true),
+            ("me:pass@LOCALHOST:1/", true),
+            (&*live, false),
+            ("http://proxy.corp:1", false),
+        ] {
+            assert_eq!(is_dead_proxy(url), is_dead, "{url}");
+        }
+        let setting = CompanySetting::proxy("HTTPS_PROXY", "http://127.0.0.1:1");
+        assert!(setting.is_dead() && !CompanySetting::proxy("HTTPS_PROXY", &live).is_dead());
+        let missing = |carry_over| setting.missing(&DaemonInfo::sample(), carry_over).unwrap();
+        assert!(missing(None).remedy.starts_with("unset HTTPS_PROXY; or start"));
+        let in_file = missing(Some("CARRY"));
+        assert!(!in_file.is_broken && in_file.remedy.starts_with("nothing, if it is out of use"));
     }
 
     #[test]

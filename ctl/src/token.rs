@@ -3,18 +3,18 @@
 //! [`TokenFlags`] is a token given now: from the terminal, stdin or an environment variable. [`SourceFlags`] is a
 //! source that the daemon reads again later.
 
-use std::fs::File;
+mod terminal;
+
 use std::io::{self, IsTerminal, Read};
 
 use regauth_shared::request::SourceCommand;
 use regauth_shared::secret::InvalidSecret;
 use regauth_shared::{ErrorBody, RegistryName, Secret};
-use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use secrecy::zeroize::Zeroizing;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use signal_hook::consts::SIGINT;
 use signal_hook::low_level::emulate_default_handler;
 
+use self::terminal::EchoOff;
 use crate::output::print_to_stderr;
 use crate::{error, paste};
 
@@ -177,11 +177,21 @@ impl CommandFlags {
 /// Asks for a secret at the terminal, without echo. Returns the line without its ending.
 ///
 /// # Errors
-/// There is no terminal, or it was closed. Ctrl-C ends the process.
+/// There is no terminal, it was closed, or more than one line was pasted. Ctrl-C ends the process.
 pub(crate) fn from_terminal(prompt: &str) -> Result<Zeroizing<String>, ErrorBody> {
-    restore_terminal_on_signal().map_err(error::io("cannot use the terminal"))?;
+    let echo = EchoOff::new().map_err(error::io("cannot use the terminal"))?;
     match rpassword::prompt_password(prompt) {
-        Ok(typed) => Ok(Zeroizing::new(typed)),
+        Ok(typed) => {
+            let typed = Zeroizing::new(typed);
+            match echo
+                .drop_pending_input()
+                .map_err(error::io("cannot read from the terminal"))?
+            {
+                false => Ok(typed),
+                true => Err(error::usage("the text has several lines, and a secret is one line")
+                    .hint("nothing was sent, and the other lines were dropped; paste it as one line")),
+            }
+        }
         Err(error) => {
             if error.kind() == io::ErrorKind::Interrupted {
                 let _ = emulate_default_handler(SIGINT);
@@ -189,23 +199,6 @@ pub(crate) fn from_terminal(prompt: &str) -> Result<Zeroizing<String>, ErrorBody
             Err(error::io("cannot read from the terminal")(error))
         }
     }
-}
-
-/// Restores echo before a signal ends the process.
-///
-/// rpassword turns echo off and, at Ctrl-C, raises SIGINT before it turns echo on again. A process that dies of that
-/// signal would leave a terminal that does not show what is typed.
-fn restore_terminal_on_signal() -> io::Result<()> {
-    let terminal = File::open("/dev/tty")?;
-    let before = tcgetattr(&terminal)?;
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
-    std::thread::spawn(move || {
-        if let Some(signal) = signals.forever().next() {
-            let _ = tcsetattr(&terminal, OptionalActions::Now, &before);
-            let _ = emulate_default_handler(signal);
-        }
-    });
-    Ok(())
 }
 
 /// Reads all of stdin, or as much as is certainly too long for a secret.

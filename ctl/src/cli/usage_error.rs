@@ -39,7 +39,26 @@ fn known_by_another_name(error: &clap::Error) -> Option<ErrorBody> {
 }
 
 /// Verbs of other programs, and what to do instead.
-const OTHER_NAMES: [(&str, &str); 10] = [
+const OTHER_NAMES: [(&str, &str); 17] = [
+    (
+        "test",
+        "`regauthctl verify` asks the registries about their tokens; `regauthctl doctor` checks the clients",
+    ),
+    ("ping", "`regauthctl status` shows whether the daemon runs"),
+    (
+        "whoami",
+        "`regauthctl list` shows the registries; `regauthctl verify` asks them about their tokens",
+    ),
+    ("registries", "`regauthctl list`"),
+    (
+        "tokens",
+        "no command shows a token; `regauthctl list` shows the state of each",
+    ),
+    (
+        "undo",
+        "`regauthctl setup CLIENT --undo`, or `regauthctl uninstall` for all",
+    ),
+    ("enable", "`regauthctl service install`, then `regauthctl setup`"),
     (
         "start",
         "`regauthctl service install` has it started when it is needed; by hand: regauthd",

@@ -20,10 +20,9 @@ pub(crate) struct Arguments {
 
 const EXAMPLES: &str = "\
 Examples:
-  regauthctl completions fish
-  regauthctl completions zsh
-
-  source <(regauthctl completions bash)     in ~/.bashrc";
+  source <(regauthctl completions bash)     in ~/.bashrc
+  source <(regauthctl completions zsh)      in ~/.zshrc, below compinit
+  regauthctl completions fish | source      in ~/.config/fish/config.fish";
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Shell {

@@ -68,7 +68,7 @@ pub(crate) fn run(arguments: &Arguments, client: &Client, folders: &Folders) -> 
     }
     if !arguments.purge && folders.config_file().exists() {
         done.notes.push(format!(
-            "registries and tokens stay, in {} and the store; `regauthctl uninstall --purge` deletes them",
+            "registries and tokens stay, in {} and the store; to delete them: start regauthd, then `regauthctl uninstall --purge`",
             folders.config_file().display()
         ));
     }
@@ -90,8 +90,12 @@ fn confirm_purge() -> Result<bool, ErrorBody> {
 
 /// Removes the registries through the daemon, which deletes their secrets from the store.
 fn remove_registries(arguments: &Arguments, client: &Client, done: &mut Uninstalled) -> Result<(), ErrorBody> {
-    let list: RegistryList = client.call(&Request::List(Nothing {}))?.answer;
-    for view in list.registries {
+    let list = client.call::<RegistryList>(&Request::List(Nothing {}));
+    let list = list.map_err(|error| match error.kind {
+        ErrorKind::Unreachable => error.hint("the daemon deletes the tokens: start regauthd, then repeat this command"),
+        _ => error,
+    })?;
+    for view in list.answer.registries {
         let remove = Request::RemoveRegistry(ByName {
             name: view.name.clone(),
         });
@@ -143,11 +147,6 @@ fn remove_service(arguments: &Arguments, client: &Client, folders: &Folders, don
     if client.is_guarded() {
         let note = "the guarded daemon stays; `sudo regauthctl service uninstall` removes it for everybody";
         done.notes.push(note.to_owned());
-        return;
-    }
-    if client.is_guarded() {
-        done.notes
-            .push("the guarded daemon stays; `sudo regauthctl service uninstall` removes it".to_owned());
         return;
     }
     let is_service = folders.home.is_none()

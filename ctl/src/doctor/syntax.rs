@@ -69,10 +69,11 @@ fn ask(tool: Tool, program: &str, arguments: &[&str]) -> Option<UnreadableConfig
         .env("RUSTC_BOOTSTRAP", "1")
         .output()
         .ok()?;
-    if output.status.success() {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    // gem goes on without the file that it could not read, so without the proxy.
+    if output.status.success() && !stderr.contains("Failed to load ") {
         return None;
     }
-    let stderr = String::from_utf8_lossy(&output.stderr);
     // A failure without a line has another cause, such as a cargo without this command.
     let line = line_in(&stderr)?;
     let file = file_in(&stderr)?;
@@ -110,7 +111,7 @@ fn file_in(message: &str) -> Option<String> {
         if character == '/' && matches!(before, ' ' | '\'' | '`' | '"') {
             let rest = message.get(at..)?;
             let end = rest.find(|c: char| match before {
-                ' ' => c.is_whitespace() || c == ':',
+                ' ' => c.is_whitespace() || matches!(c, ':' | ','),
                 quote => c == quote,
             });
             return rest.get(..end.unwrap_or(rest.len())).map(str::to_owned);
@@ -121,10 +122,11 @@ fn file_in(message: &str) -> Option<String> {
 }
 
 /// Clients that fail at a bad line, and a command that reads the configuration and changes nothing.
-const CLIENTS: [(Tool, &str, &[&str]); 5] = [
+const CLIENTS: [(Tool, &str, &[&str]); 6] = [
     (Tool::Git, "git", &["config", "--list", "--name-only"]),
     (Tool::Cargo, "cargo", &["-Zunstable-options", "config", "get", "http"]),
     (Tool::Pip, "pip", &["config", "list"]),
+    (Tool::Gem, "gem", &["environment", "remotesources"]),
     (Tool::Mercurial, "hg", &["--version"]),
     (Tool::Wget, "wget", &["--version"]),
 ];
@@ -149,6 +151,12 @@ mod tests {
                 "Configuration file could not be loaded.\nFile contains no section headers.\nfile: '/h/pip.conf', line: 1\n'x'\n",
                 "/h/pip.conf",
                 1,
+            ),
+            (
+                "Failed to load /h/.gemrc, (<unknown>): did not find expected node content while parsing a flow node at line 2 \
+                 column 5\n",
+                "/h/.gemrc",
+                2,
             ),
             ("config error at /h/.hgrc:7: [brok\n", "/h/.hgrc", 7),
             ("wget: Syntax error in /h/.wgetrc at line 12.\n", "/h/.wgetrc", 12),

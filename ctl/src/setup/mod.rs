@@ -27,6 +27,7 @@ mod yaml;
 
 mod record;
 mod refresh;
+mod repair;
 mod secrets;
 
 use std::io;
@@ -158,7 +159,7 @@ impl SetupPlan {
         }
         let before = match record {
             // The notes on reverted settings do not matter: the settings are applied again at once.
-            Some(record) => record.revert(&file, &mut Vec::new())?,
+            Some(record) => repair::revert_repaired(record, &file, wanted)?,
             None => file.text.clone(),
         };
         let text = before.as_deref().unwrap_or_default();
@@ -184,7 +185,7 @@ impl SetupPlan {
     fn revert_files(&mut self, records: Vec<&FileRecord>) -> Result<(), ErrorBody> {
         for record in records {
             let file = TextFile::read(&record.path)?;
-            let before = record.revert(&file, &mut self.notes)?;
+            let before = record.revert(file.text.as_deref(), &mut self.notes)?;
             let folders_to_remove = if before.is_none() {
                 record.created_folders.clone()
             } else {

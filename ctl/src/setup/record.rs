@@ -196,6 +196,18 @@ impl FileRecord {
         })
     }
 
+    /// True if setup wrote a setting with this key.
+    pub(super) fn has_applied(&self, key: &[String]) -> bool {
+        self.applied.iter().any(|applied| applied.key == key)
+    }
+
+    /// Takes the written value of a setting for that of the applied one with its key.
+    pub(super) fn set_written(&mut self, setting: AppliedSetting) {
+        if let Some(applied) = self.applied.iter_mut().find(|applied| applied.key == setting.key) {
+            applied.written = setting.written;
+        }
+    }
+
     /// A company's settings that setup replaced in the file.
     pub(super) fn replaced(&self, info: &DaemonInfo) -> Vec<CompanySetting> {
         let place = self.path.display().to_string();
@@ -258,15 +270,15 @@ impl FileRecord {
     ///
     /// # Errors
     /// The text is no longer of the file's format.
-    pub(super) fn revert(&self, file: &TextFile, notes: &mut Vec<String>) -> Result<Option<String>, ErrorBody> {
-        let Some(text) = &file.text else { return Ok(None) };
+    pub(super) fn revert(&self, text: Option<&str>, notes: &mut Vec<String>) -> Result<Option<String>, ErrorBody> {
+        let Some(text) = text else { return Ok(None) };
         if Some(diff::fingerprint(text)) == self.fingerprint {
             return Ok(self.existed.then(|| diff::apply_hunks(text, &self.undo)));
         }
         let reverted = self.format.revert(text, &self.applied)?;
         let path = self.path.display();
         if self.applied.is_empty() {
-            return Ok(Some(text.clone()));
+            return Ok(Some(text.to_owned()));
         }
         notes.push(format!(
             "{path} was edited since; your edits stay, and only regauth's settings are removed"

@@ -55,6 +55,7 @@ pub(crate) enum Tool {
     #[value(alias = "aria2c")]
     Aria2,
     /// the shell: the environment for everything that it starts, in its profile
+    #[value(aliases = ["bash", "zsh", "fish", "direnv"])]
     Shell,
     /// All clients of a gateway, by the shell; `setup --gateway` names it.
     #[value(skip)]
@@ -207,7 +208,11 @@ const APT: &str = "connects as another user, which needs a grant: `regauthctl gr
     docs/clients.md has the lines for it";
 
 /// Clients without a setup, and why.
-const WITHOUT_SETUP: [(&[&str], &str); 16] = [
+const WITHOUT_SETUP: [(&[&str], &str); 17] = [
+    (
+        &["java"],
+        "has a setup for each build tool: `regauthctl setup maven`, `regauthctl setup gradle`",
+    ),
     (&["go"], ENVIRONMENT_ONLY),
     (&["poetry"], ENVIRONMENT_ONLY),
     (&["pdm"], ENVIRONMENT_ONLY),

@@ -168,6 +168,36 @@ fn prompts_without_echo_for_token_stdin_at_a_terminal() {
 }
 
 #[test]
+fn drops_what_is_pasted_after_the_first_line_of_a_token() {
+    for rest in ["s3cret-rest\r", "s3cret-rest"] {
+        let (home, peer) = Home::answering(&[golden("response/show")]);
+        let mut terminal = Terminal::open();
+        let mut child = terminal.run(&home, &["rotate", "corp"]);
+        terminal.read_until("New token");
+        terminal.wait_until_echo_is_off();
+        terminal.type_in(&format!("s3cret-first\r{rest}"));
+        let seen = terminal.read_until("paste it as one line");
+        assert_eq!(child.wait().unwrap().code(), Some(2));
+        assert!(!seen.contains("s3cret"), "{seen}");
+        assert_eq!(peer.requests(), [golden("request/show")]);
+        assert_eq!(rustix::io::ioctl_fionread(&terminal.program).unwrap(), 0);
+        assert!(terminal.modes().contains(DEFAULT_MODES));
+    }
+}
+
+#[test]
+fn accepts_a_token_with_blank_lines_after_it() {
+    let (home, peer) = Home::answering(&[golden("response/show"), golden("response/rotate")]);
+    let mut terminal = Terminal::open();
+    let mut child = terminal.run(&home, &["rotate", "corp"]);
+    terminal.read_until("New token");
+    terminal.wait_until_echo_is_off();
+    terminal.type_in("s3cret-token\r \r\r");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(peer.requests(), [golden("request/show"), golden("request/rotate")]);
+}
+
+#[test]
 fn does_not_prompt_without_a_daemon() {
     let (home, mut terminal) = (Home::empty(), Terminal::open());
     let arguments = ["add-registry", "corp", "--scope", "https://corp.example/"];
