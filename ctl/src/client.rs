@@ -112,6 +112,12 @@ impl Client {
         self.is_guarded
     }
 
+    /// Next step of a person who may not read a file of this daemon: the same command as root.
+    pub(crate) fn as_root(&self, words: &str) -> String {
+        let system = if self.is_guarded { "" } else { "--system " };
+        format!("an administrator reads it: `sudo regauthctl {system}{words}`")
+    }
+
     /// Calls `diagnose` when a connection is accepted and no hello comes within two seconds. Its error, if it finds
     /// one, is reported at once.
     ///

@@ -1,13 +1,15 @@
 //! `regauthctl audit`.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use regauth_shared::audit::Link;
 use regauth_shared::paths::Folders;
 use regauth_shared::request::Nothing;
 use regauth_shared::response::Status;
 use regauth_shared::{ErrorBody, Request, exit_code};
+use rustix::fs::Access;
+use rustix::io::Errno;
 
 use crate::audit::{self, Filter, Format, Selection, Verification};
 use crate::client::Client;
@@ -18,7 +20,8 @@ use crate::output::{self, Report};
 ///
 /// The daemon records what its verbs change, writes, refusals and each program's first use of a registry, or every request
 /// with `audit = "all"` in config.toml. Each line holds the hash of the line before, so a change shows. The record never
-/// holds a token, a query or a header. These commands read its files and need no daemon.
+/// holds a token, a query or a header. These commands read its files and need no daemon. The files of the guarded daemon and
+/// of the machine's are root's to read.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
@@ -69,7 +72,8 @@ Examples:
   regauthctl audit --registry corp --program curl
   regauthctl audit --refused --since 7d --json
   regauthctl audit verify
-  regauthctl audit export --format ocsf --since 1d";
+  regauthctl audit export --format ocsf --since 1d
+  sudo regauthctl audit";
 
 const VERIFY_EXAMPLES: &str = "\
 Examples:
@@ -84,6 +88,9 @@ Examples:
 /// Shows, verifies or exports the record.
 pub(crate) fn run(arguments: Arguments, client: &Client, folders: &Folders) -> Result<Report, ErrorBody> {
     let folder = folders.audit();
+    if arguments.action.as_ref().is_none_or(Action::reads_own_record) {
+        require_permission(&folder, arguments.action.as_ref(), client)?;
+    }
     match arguments.action {
         None => {
             let limit = if arguments.limit == 0 {
@@ -109,6 +116,34 @@ pub(crate) fn run(arguments: Arguments, client: &Client, folders: &Folders) -> R
             }
         }
     }
+}
+
+impl Action {
+    /// True if it reads the daemon's record, not a copy.
+    fn reads_own_record(&self) -> bool {
+        !matches!(self, Self::Verify(VerifyArguments { folder: Some(_) }))
+    }
+
+    fn words(&self) -> &'static str {
+        match self {
+            Self::Verify(_) => "audit verify",
+            Self::Export(_) => "audit export",
+        }
+    }
+}
+
+/// Refuses to read the record of a daemon with a user of its own, unless this user may.
+fn require_permission(folder: &Path, action: Option<&Action>, client: &Client) -> Result<(), ErrorBody> {
+    let is_denied = rustix::fs::access(folder, Access::READ_OK | Access::EXEC_OK) == Err(Errno::ACCESS);
+    if !(is_denied && client.is_of_system()) {
+        return Ok(());
+    }
+    let words = action.map_or("audit", Action::words);
+    let message = format!(
+        "no permission to read the audit record in {}: it has the requests of all users of this regauthd",
+        folder.display()
+    );
+    Err(error::failed(message).hint(client.as_root(words)))
 }
 
 /// Last line that the daemon has written, if one runs.

@@ -17,7 +17,8 @@ use crate::service::{Installation, LogDestination, log_of_process};
 /// Show the daemon's log
 ///
 /// Reads it where the daemon writes it: the systemd journal of a service, the file of launchd, or the file that the
-/// daemon's standard error is. Elsewhere it says where the log goes. `regauthctl log` shows and changes the level.
+/// daemon's standard error is. Elsewhere it says where the log goes. The logs of the guarded daemon and of the machine's are
+/// for root and the readers of the system's journal. `regauthctl log` shows and changes the level.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -35,6 +36,7 @@ Examples:
   regauthctl logs
   regauthctl logs -f
   regauthctl logs -n 20 --json
+  sudo regauthctl logs
   sudo regauthctl logs --system";
 
 /// Lines of the log, for `--json`.
@@ -88,15 +90,28 @@ fn place(system: bool, client: &Client, folders: &Folders) -> Result<LogDestinat
     };
     let is_service = folders.home.is_none() && installation.state().is_ok_and(|state| state.installed);
     if is_service && let Some(place) = installation.log_destination() {
-        return Ok(place);
+        return match installation {
+            Installation::System if !place.is_readable() => Err(no_permission(client)),
+            _ => Ok(place),
+        };
     }
     let status: Reply<Status> = client.call(&Request::Status(Nothing {}))?;
+    let other_user = client.is_of_system() && !rustix::process::getuid().is_root();
     log_of_process(status.answer.pid).map_err(|place| {
+        if other_user {
+            return no_permission(client);
+        }
         error::failed(format!(
             "regauthd writes its log to {place}, where regauthctl cannot read it"
         ))
         .hint("start it with its log in a file: regauthd 2>>regauthd.log; a service logs to the journal")
     })
+}
+
+/// Error for the log of a daemon with a user of its own.
+fn no_permission(client: &Client) -> ErrorBody {
+    error::failed("no permission to read the log of this machine's regauthd: it is about all of its users")
+        .hint(client.as_root("logs"))
 }
 
 fn command(place: &LogDestination, arguments: &Arguments) -> Command {

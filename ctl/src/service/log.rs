@@ -4,6 +4,8 @@ use std::fs;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::Access;
+
 use super::command::to_words;
 use super::launchd;
 use super::state::Installation;
@@ -15,6 +17,25 @@ pub(crate) enum LogDestination {
     Journal(Vec<String>),
     /// A file.
     File(PathBuf),
+}
+
+impl LogDestination {
+    /// True if this user may read it. `journalctl` itself would show an empty log to a user who has a journal of their own.
+    pub(crate) fn is_readable(&self) -> bool {
+        let readable = |file: &Path| rustix::fs::access(file, Access::READ_OK).is_ok();
+        match self {
+            Self::Journal(_) => JOURNALS
+                .iter()
+                .any(|folder| journals_in(folder).any(|file| readable(&file))),
+            Self::File(file) => readable(file),
+        }
+    }
+}
+
+/// Journal of the system in each machine's folder; members of `systemd-journal` and `adm` may read it.
+fn journals_in(folder: &str) -> impl Iterator<Item = PathBuf> {
+    let machines = fs::read_dir(folder).into_iter().flatten().flatten();
+    machines.map(|machine| machine.path().join("system.journal"))
 }
 
 impl Installation {
@@ -46,6 +67,9 @@ pub(crate) fn of_process(pid: u32) -> Result<LogDestination, String> {
         _ => Err("a pipe or socket of the program that started it".to_owned()),
     }
 }
+
+/// Folders of journals: those on disk, and those in memory.
+const JOURNALS: [&str; 2] = ["/var/log/journal", "/run/log/journal"];
 
 #[cfg(test)]
 #[cfg(target_os = "linux")]

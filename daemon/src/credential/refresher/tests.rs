@@ -41,6 +41,14 @@ async fn pass(seconds: u64) {
     tokio::time::sleep(Duration::from_secs(seconds)).await;
 }
 
+#[test]
+fn a_task_that_waits_is_small() {
+    fn size<F>(_: impl FnOnce(Refresher) -> F) -> usize {
+        size_of::<F>()
+    }
+    assert!(size(Refresher::run) <= 4096, "{}", size(Refresher::run));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_thousand_requests_cause_one_fetch() {
     let scene = Scene::new(&[Some(3600)]);

@@ -5,11 +5,11 @@
 //! file that differs is read. On a local file system the stat takes a microsecond, so it needs no other thread: a thousand
 //! files cost little.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use regauth_shared::Secret;
-use tokio::io::AsyncReadExt;
 use zeroize::Zeroizing;
 
 use crate::credential::source::environment::{PEM_BEGIN, parse_pem};
@@ -114,10 +114,16 @@ pub(super) async fn read_document(path: &Path) -> Result<Zeroizing<String>, Fetc
 }
 
 async fn read_text(path: &Path) -> io::Result<Zeroizing<String>> {
-    let mut text = Zeroizing::new(String::with_capacity(READ_LIMIT));
-    let file = tokio::fs::File::open(path).await?;
-    file.take(READ_LIMIT as u64).read_to_string(&mut text).await?;
-    Ok(text)
+    let path = path.to_owned();
+    let read = move || {
+        let file = File::open(path)?;
+        // A start reads all files at once, so each gets only the memory that it needs.
+        let length = usize::try_from(file.metadata()?.len()).unwrap_or(READ_LIMIT);
+        let mut text = Zeroizing::new(String::with_capacity(length.min(READ_LIMIT)));
+        file.take(READ_LIMIT as u64).read_to_string(&mut text)?;
+        Ok(text)
+    };
+    tokio::task::spawn_blocking(read).await?
 }
 
 /// Is the file on a file system whose metadata are in this machine's memory? Others, such as NFS and FUSE, may hang.

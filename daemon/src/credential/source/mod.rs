@@ -112,10 +112,11 @@ impl TokenSource {
     /// # Errors
     /// [`FetchError`] if there is no token.
     pub(crate) async fn fetch(&mut self) -> Result<FetchedToken, FetchError> {
+        // Boxed: each registry has a task that may fetch, and most wait. An exchange alone would make it 20 KiB larger.
         match self {
-            Self::File(file) => file.read().await,
-            Self::Command(command) => command::run(command).await,
-            Self::Minted(minter) => minter.fetch().await,
+            Self::File(file) => Box::pin(file.read()).await,
+            Self::Command(command) => Box::pin(command::run(command)).await,
+            Self::Minted(minter) => Box::pin(minter.fetch()).await,
             #[cfg(test)]
             Self::Scripted(script) => script.next().await,
         }
