@@ -184,6 +184,20 @@ impl Preset {
         self.is_repository(url).then(|| url.to_owned())
     }
 
+    /// Examples of the index: the patterns with values for their markers.
+    pub(crate) fn index_examples(&self) -> impl Iterator<Item = String> {
+        let path = match self.name {
+            "github" => "acme/index.git",
+            "kellnr" => "api/v1/crates/",
+            _ => "index/",
+        };
+        let example = move |pattern: &&str| {
+            let fill = |text: String, (marker, value): &(&str, &str)| text.replace(marker, value);
+            EXAMPLE_VALUES.iter().fold(pattern.replace("{path}", path), fill)
+        };
+        self.index_patterns.iter().map(example)
+    }
+
     /// True if the URL is that of a repository of another kind than cargo.
     pub(crate) fn is_repository(&self, url: &str) -> bool {
         let sparse = format!("sparse+{url}");
@@ -254,6 +268,19 @@ fn matches(pattern: &str, text: &str) -> bool {
         .filter_map(|end| text.get(end..))
         .any(|remaining| matches(rest, remaining))
 }
+
+/// Values of the markers in an example.
+const EXAMPLE_VALUES: [(&str, &str); 9] = [
+    ("{host}", "corp.example"),
+    ("{repository}", "crates"),
+    ("{owner}", "acme"),
+    ("{organisation}", "acme"),
+    ("{project}", "tools"),
+    ("{feed}", "crates"),
+    ("{id}", "42"),
+    ("{domain}", "acme-111122223333"),
+    ("{region}", "eu-west-1"),
+];
 
 #[cfg(test)]
 mod tests;

@@ -43,8 +43,8 @@ pub(crate) fn preset() -> Result<Option<&'static Preset>, ErrorBody> {
 
 /// Asks for an index or a scope.
 pub(crate) fn index_or_scope(preset: Option<&Preset>) -> Result<String, ErrorBody> {
-    for pattern in preset.map_or(&[][..], |preset| preset.index_patterns) {
-        print_to_stderr(&format!("  such as {pattern}\n"));
+    for example in preset.into_iter().flat_map(Preset::index_examples) {
+        print_to_stderr(&format!("  such as {example}\n"));
     }
     loop {
         let url = ask_until_valid("Index, or https:// URL: ", |text| match paste::url(text) {

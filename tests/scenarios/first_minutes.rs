@@ -83,7 +83,7 @@ fn the_wizard_leads_from_pasted_lines_and_an_unknown_authority_to_a_build() {
     let (_, command) = shown.split_once("The same without questions:\n\n").unwrap();
     let words: Vec<_> = command.lines().next().unwrap().split(' ').skip(1).collect();
     let other = Daemon::start();
-    let words = [&words[..], &["--token-stdin"]].concat();
+    assert_eq!(words.last(), Some(&"--token-stdin"), "{command}");
     let piped = format!(" \"Bearer {TOKEN}\" \n");
     let added = other.ctl_with_input(&words, &piped).succeeds().json;
     let shown_there = daemon.ctl(&["show", "corp"]).succeeds().json;

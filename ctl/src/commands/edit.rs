@@ -28,6 +28,8 @@ use editor::Editor;
 /// Opens a copy of config.toml in $VISUAL or $EDITOR, at the registry if you name one. The daemon then checks the text, asks
 /// each changed registry if it accepts its token, and serves the new configuration at once. A text with errors is not
 /// used: edit it again, keep it for the next `regauthctl edit`, or discard it.
+///
+/// Without a terminal, $VISUAL or $EDITOR must name the editor.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {

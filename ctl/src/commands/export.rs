@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::client::Client;
 use crate::output::{self, Report};
+use crate::shell::quote_sh;
 use crate::team_file::{self, ExportedFile};
 use crate::text_file::TextFile;
 
@@ -56,6 +57,7 @@ struct ExportReport {
 
 /// Exports the registries.
 pub(crate) fn run(arguments: Arguments, client: &Client) -> Result<Report, ErrorBody> {
+    arguments.output.as_deref().map(require_folder).transpose()?;
     let exported: Exported = client.call(&Request::Export(Export { names: arguments.names }))?.answer;
     let mut file = team_file::write(&exported)?;
     let Some(path) = &arguments.output else {
@@ -79,6 +81,21 @@ fn report(file: &ExportedFile, files: Vec<String>) -> ExportReport {
         files,
         notes: file.notes.clone(),
     }
+}
+
+/// Refuses a file in a folder that does not exist: its path may be mistyped.
+fn require_folder(path: &Path) -> Result<(), ErrorBody> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let Some(folder) = folder.filter(|folder| !folder.is_dir()) else {
+        return Ok(());
+    };
+    let folder = folder.display().to_string();
+    let hint = format!("create it, then repeat: mkdir -p {}", quote_sh(&folder));
+    Err(ErrorBody::new(
+        ErrorKind::NotFound,
+        format!("there is no folder {folder}; nothing was written"),
+    )
+    .hint(hint))
 }
 
 /// Writes the file, and the CA files beside it.

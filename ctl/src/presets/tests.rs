@@ -137,3 +137,20 @@ fn an_optional_user_name_selects_the_basic_scheme() {
     assert_eq!(preset("artifactory").scheme_for(Some("me")), Some("basic"));
     assert_eq!(preset("margo").scheme_for(None), None);
 }
+
+#[test]
+fn examples_of_an_index_have_no_marker_and_match_their_pattern() {
+    for preset in all() {
+        let examples: Vec<_> = preset.index_examples().collect();
+        assert_eq!(examples.len(), preset.index_patterns.len(), "{}", preset.name);
+        for (example, pattern) in examples.iter().zip(preset.index_patterns) {
+            assert!(!example.contains(['{', '}']), "{example}");
+            assert!(matches(pattern, example), "{example} {pattern}");
+        }
+    }
+    let kellnr = all().iter().find(|preset| preset.name == "kellnr").unwrap();
+    assert_eq!(
+        kellnr.index_examples().collect::<Vec<_>>(),
+        ["sparse+https://corp.example/api/v1/crates/"]
+    );
+}

@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use regauth_shared::frame::MAX_LINE;
 
-use crate::peer::{Home, golden};
+use crate::peer::{Home, golden, run};
 
 const VERBS: [(&str, &[&str]); 15] = [
     ("remove-registry", &["remove-registry", "corp"]),
@@ -238,4 +238,31 @@ fn succeeds_when_stdout_is_closed() {
         .unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
+}
+
+#[test]
+fn refuses_to_export_into_a_folder_that_does_not_exist() {
+    // Without a daemon: an export that asks it first ends with another exit code.
+    let home = Home::empty();
+    let folder = home.path().join("no such");
+    let file = folder.join("regauth.toml").display().to_string();
+    let run = home.run(&["export", "-o", &file]);
+    assert_eq!(run.code, Some(6), "{run:?}");
+    assert!(
+        run.stderr.contains(&format!("mkdir -p '{}'", folder.display())),
+        "{run:?}"
+    );
+    assert!(!folder.exists());
+}
+
+#[test]
+fn opens_no_installed_editor_without_a_terminal() {
+    let (home, peer) = Home::answering(&[golden("response/status")]);
+    let mut command = home.command(&["edit"]);
+    command.env("PATH", std::env::var_os("PATH").unwrap());
+    let run = run(command, b"");
+    assert_eq!(run.code, Some(2), "{run:?}");
+    assert!(run.stderr.contains("an editor needs a terminal"), "{run:?}");
+    assert!(run.stderr.contains("`regauthctl set NAME KEY VALUE`"), "{run:?}");
+    peer.requests();
 }

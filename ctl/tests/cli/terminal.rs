@@ -81,6 +81,23 @@ fn prompts_for_a_token_with_name_and_scheme_without_echo() {
     assert!(terminal.modes().contains(DEFAULT_MODES));
 }
 
+const ANSWERS_TO_THE_WIZARD: [(&str, &str); 8] = [
+    ("Name (as in cargo's configuration, such as corp): ", "No Name\r"),
+    ("starts with a letter or a digit", ""),
+    ("Name (as in cargo's configuration, such as corp): ", "corp\r"),
+    ("nothing for another kind of registry): ", "1\r"),
+    (
+        "git/crates.git\r\nIndex, or https:// URL: ",
+        "sparse+https://x.example/\r",
+    ),
+    ("Use this URL? (y/N) ", "n\r"),
+    (
+        "https:// URL: ",
+        " registry = \"https://x.example/artifactory/api/cargo/crates/index/\" \r",
+    ),
+    ("used as a password): ", "me@corp.example\r"),
+];
+
 #[test]
 fn prompts_for_every_value_of_add_registry() {
     let (home, peer) = Home::answering(&[
@@ -90,47 +107,37 @@ fn prompts_for_every_value_of_add_registry() {
     ]);
     let mut terminal = Terminal::open();
     let mut child = terminal.run(&home, &["add-registry"]);
-    for (question, answer) in [
-        ("Name (as in cargo's configuration, such as corp): ", "No Name\r"),
-        ("starts with a letter or a digit", ""),
-        ("Name (as in cargo's configuration, such as corp): ", "corp\r"),
-        ("nothing for another kind of registry): ", "1\r"),
-        ("Index, or https:// URL: ", "sparse+https://x.example/\r"),
-        ("Use this URL? (y/N) ", "n\r"),
-        (
-            "https:// URL: ",
-            " registry = \"https://x.example/artifactory/api/cargo/crates/index/\" \r",
-        ),
-        ("used as a password): ", "me@corp.example\r"),
-    ] {
+    for (question, answer) in ANSWERS_TO_THE_WIZARD {
         terminal.read_until(question);
         terminal.type_in(answer);
     }
     terminal.read_until("Token for corp (basic, me@corp.example): ");
     terminal.wait_until_echo_is_off();
     terminal.type_in("\"Bearer s3cret-token\"\r");
-    let seen = terminal.read_until("Added corp") + &terminal.read_until("--username me@corp.example");
+    let seen = terminal.read_until("Added corp") + &terminal.read_until("--token-stdin");
     assert!(!seen.contains("s3cret"), "{seen}");
     assert!(seen.contains("words around the token were left out"), "{seen}");
     assert!(
         seen.ends_with(
             "The same without questions:\r\n\r\nregauthctl add-registry corp --preset artifactory --index \
-             sparse+https://x.example/artifactory/api/cargo/crates/index/ --username me@corp.example"
+             sparse+https://x.example/artifactory/api/cargo/crates/index/ --username me@corp.example --token-stdin"
         ),
         "{seen}"
     );
     assert_eq!(child.wait().unwrap().code(), Some(0));
     let requests = peer.requests();
-    assert_eq!(requests.len(), 3, "{requests:?}");
+    let [_, check, add] = &requests[..] else {
+        panic!("{requests:?}")
+    };
     assert!(
-        requests[1].contains("check-registry") && !requests[1].contains("token\""),
-        "{requests:?}"
+        check.contains("check-registry") && !check.contains("token\""),
+        "{check}"
     );
     let expected = concat!(
         r#""scheme":"basic","username":"me@corp.example","#,
         r#""rejected-by":[400,401,403],"token":"s3cret-token""#
     );
-    assert!(requests[2].contains(expected), "{requests:?}");
+    assert!(add.contains(expected), "{add}");
 }
 
 #[test]

@@ -95,14 +95,17 @@ impl Arguments {
         Ok(other)
     }
 
-    /// The command that does the same without a question; `None` if nothing was asked.
+    /// The command that does the same without a question, with the token on stdin; `None` if nothing was asked.
     pub(super) fn command_without_questions(&self) -> Option<String> {
         if self.answers.is_empty() {
             return None;
         }
         // A token is never an argument, so the line may be shown.
         let given = std::env::args().skip(1);
-        let words = given.chain(self.answers.iter().cloned()).map(|word| quote_sh(&word));
+        let reads_token = !self.source.is_external() || self.source.credential_of.is_some();
+        let token = (reads_token && !self.token.is_given()).then(|| "--token-stdin".to_owned());
+        let words = given.chain(self.answers.iter().cloned()).chain(token);
+        let words = words.map(|word| quote_sh(&word));
         Some(format!("regauthctl {}", words.collect::<Vec<_>>().join(" ")))
     }
 

@@ -1,5 +1,6 @@
 //! The person's editor: `$VISUAL`, `$EDITOR`, or one that is installed.
 
+use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::process::Command;
 
@@ -12,15 +13,22 @@ use crate::program::on_path;
 pub(super) struct Editor(String);
 
 impl Editor {
-    /// Finds the editor.
+    /// Finds the editor. Without a terminal it must be named: a script may name a program that needs none, such as `ed`.
     ///
     /// # Errors
-    /// No variable names one, and none is installed.
+    /// No variable names one, and there is no terminal or none is installed.
     pub(super) fn find() -> Result<Self, ErrorBody> {
         let named = ["VISUAL", "EDITOR"].into_iter().find_map(|name| {
             let value = std::env::var(name).ok()?;
             (!value.trim().is_empty()).then_some(value)
         });
+        let is_at_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
+        if named.is_none() && !is_at_terminal {
+            return Err(error::usage("an editor needs a terminal, and there is none").hint(
+                "`regauthctl set NAME KEY VALUE` changes a setting from a script; EDITOR=PROGRAM names an editor that needs no \
+                 terminal",
+            ));
+        }
         let installed = || {
             USUAL
                 .into_iter()
