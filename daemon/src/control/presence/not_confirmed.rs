@@ -62,6 +62,12 @@ impl NotConfirmed {
         }
     }
 
+    /// True if a question was asked, or a rule has answered it.
+    pub(super) fn is_answer(&self) -> bool {
+        // A program could fill the audit record with requests that open no question.
+        !self.is_impossible() && !matches!(self, Self::Busy | Self::Paused(_))
+    }
+
     /// Next step of the person.
     pub(super) fn next_step(&self, is_guarded: bool) -> String {
         let step = match self {
