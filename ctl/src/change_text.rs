@@ -74,3 +74,33 @@ fn verdict(result: VerdictResult) -> &'static str {
 
 /// Status of a request whose client left before the answer.
 pub(crate) const NO_ANSWER: &str = "no answer";
+
+#[cfg(test)]
+mod tests {
+    use regauth_shared::event::Confirmer;
+
+    use super::*;
+
+    #[test]
+    fn a_confirmation_names_who_asked_for_what_and_the_answer() {
+        let mut confirmation = Confirmation {
+            registry: None,
+            uid: Some(1000),
+            effect: "opens writes".to_owned(),
+            by: Confirmer::Polkit,
+            confirmed: true,
+            reason: None,
+        };
+        let text = |confirmation: &Confirmation| describe(&EventKind::Confirmation(confirmation.clone()));
+        assert_eq!(
+            text(&confirmation),
+            "polkit confirmed a request of user 1000 that opens writes"
+        );
+        confirmation.confirmed = false;
+        confirmation.reason = Some("it was answered with no".to_owned());
+        assert_eq!(
+            text(&confirmation),
+            "polkit did not confirm a request of user 1000 that opens writes: it was answered with no"
+        );
+    }
+}

@@ -100,3 +100,26 @@ impl From<TooSoon> for NotConfirmed {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_that_opens_no_question_has_no_answer() {
+        for answer in [
+            NotConfirmed::ByPerson,
+            NotConfirmed::TimedOut(Duration::from_secs(1)),
+            NotConfirmed::Gone,
+        ] {
+            assert!(answer.is_answer(), "{answer}");
+        }
+        for none in [
+            NotConfirmed::Busy,
+            NotConfirmed::Paused(Duration::from_secs(1)),
+            NotConfirmed::NoProcess,
+        ] {
+            assert!(!none.is_answer(), "{none}");
+        }
+    }
+}
