@@ -356,16 +356,20 @@ fn certificates_that_the_next_start_cannot_read_are_found() {
 #[test]
 fn one_finding_names_file_and_line_of_what_a_client_cannot_read() {
     let desk = Desk::with(&[("pypi", "pip")]);
-    desk.user.ctl(&["setup", "bun"]).succeeds();
+    for client in ["bun", "gem", "gradle"] {
+        desk.user.ctl(&["setup", client]).succeeds();
+    }
     for (code, file) in [
         ("git-broken", ".gitconfig"),
         ("client-broken", CONFIG),
         ("client-broken", ".config/pip/pip.conf"),
         ("client-broken", ".bunfig.toml"),
+        ("client-broken", ".gemrc"),
+        ("client-broken", ".gradle/gradle.properties"),
     ] {
         let file = desk.home(file);
         let text = fs::read_to_string(&file).unwrap();
-        fs::write(&file, format!("{text}[brok s3cret-of-a-line\n")).unwrap();
+        fs::write(&file, format!("{text}[brok \\users s3cret-of-a-line\n")).unwrap();
         let broken = desk.broken();
         assert_eq!(broken.len(), 1, "{}: {broken:#?}", file.display());
         assert_eq!(broken[0]["code"], code, "{broken:#?}");

@@ -45,6 +45,14 @@ fn parses_every_example_of_the_help() {
 }
 
 #[test]
+fn a_shell_and_direnv_are_set_up_as_the_shell() {
+    for name in ["bash", "zsh", "fish", "direnv"] {
+        let arguments = ["regauthctl", "setup", name].map(OsString::from).to_vec();
+        assert!(parse(arguments).is_ok(), "{name}");
+    }
+}
+
+#[test]
 fn parses_every_example_for_ci() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/ci");
     for file in std::fs::read_dir(folder).unwrap() {

@@ -1,5 +1,7 @@
 //! Checks of the environment that all clients share, and of the tools that are set up.
 
+use std::path::Path;
+
 use super::context::{DoctorContext, variable};
 use super::finding::Finding;
 use crate::company::{self, CompanySetting};
@@ -14,6 +16,7 @@ pub(super) fn check(context: &DoctorContext) -> Vec<Finding> {
         .chain(outdated_setups(context))
         .chain(replaced_settings(context))
         .chain(company_environment(context))
+        .chain(missing_ca_files())
         .collect()
 }
 
@@ -52,6 +55,24 @@ fn company_environment(context: &DoctorContext) -> Vec<Finding> {
     };
     let found = company::of_environment(|name| std::env::var(name).ok());
     found.into_iter().filter_map(finding).collect()
+}
+
+/// Variables with a CA file that does not exist. The checks of cargo, git and pip judge those of their own.
+fn missing_ca_files() -> Vec<Finding> {
+    let finding = |name: &str| {
+        let file = variable(name).filter(|file| !Path::new(file).exists())?;
+        let finding = Finding::new(
+            "ca-variable-missing",
+            format!("{name} names {file}, which does not exist"),
+            "curl, and other programs that read the variable, reach no host over HTTPS (curl: error 77)",
+            format!("unset {name}"),
+        );
+        Some(finding.into_note())
+    };
+    ["SSL_CERT_FILE", "CURL_CA_BUNDLE"]
+        .into_iter()
+        .filter_map(finding)
+        .collect()
 }
 
 fn check_no_proxy(context: &DoctorContext, name: &str) -> Option<Finding> {

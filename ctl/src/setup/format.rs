@@ -4,7 +4,7 @@ use regauth_shared::ErrorBody;
 use serde::{Deserialize, Serialize};
 
 use super::setting::{Applied, AppliedSetting, Reverted, Setting};
-use super::{git, ini, maven_settings, toml, yaml};
+use super::{git, ini, maven_settings, properties, toml, yaml};
 
 /// Format of a configuration file. Stored in the setup record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,7 +43,10 @@ impl Format {
             Self::Git => git::apply(text, settings).map(|applied| applied.with_line_endings_of(text)),
             Self::Ini => Ok(ini::apply(text, settings, ini::Separator::Either)),
             Self::Npmrc => Ok(ini::apply(text, settings, ini::Separator::Equals)),
-            Self::Properties => Ok(ini::apply(text, settings, ini::Separator::Properties)),
+            Self::Properties => {
+                properties::check_escapes(text)?;
+                Ok(ini::apply(text, settings, ini::Separator::Properties))
+            }
             Self::Wgetrc => Ok(ini::apply(text, settings, ini::Separator::Wgetrc)),
             Self::Yaml => yaml::apply(text, settings),
             Self::MavenSettings => maven_settings::apply(text, settings),

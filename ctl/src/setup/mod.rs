@@ -22,6 +22,7 @@ pub(crate) mod cargo_names;
 mod git;
 mod ini;
 mod maven_settings;
+mod properties;
 mod toml;
 mod yaml;
 
@@ -185,7 +186,8 @@ impl SetupPlan {
     fn revert_files(&mut self, records: Vec<&FileRecord>) -> Result<(), ErrorBody> {
         for record in records {
             let file = TextFile::read(&record.path)?;
-            let before = record.revert(file.text.as_deref(), &mut self.notes)?;
+            let before = record.revert(file.text.as_deref(), &mut self.notes);
+            let before = before.map_err(|error| naming_the_file(error, &record.path))?;
             let folders_to_remove = if before.is_none() {
                 record.created_folders.clone()
             } else {

@@ -57,6 +57,18 @@ fn prints_usage_errors_with_a_hint() {
     for (arguments, message) in [
         (&["lst"][..], "error: unrecognized subcommand 'lst'\nhint: "),
         (
+            &["test"],
+            "error: there is no verb `test`\nhint: `regauthctl verify` asks the registries",
+        ),
+        (
+            &["undo"],
+            "error: there is no verb `undo`\nhint: `regauthctl setup CLIENT --undo`",
+        ),
+        (
+            &["setup", "java"],
+            "error: java has a setup for each build tool: `regauthctl setup maven`",
+        ),
+        (
             &["show"],
             "error: the following required arguments were not provided: <NAME>\nhint: usage: ",
         ),
