@@ -78,12 +78,26 @@ fn api_activity(line: u64, time: u64, kind: &EventKind) -> Value {
         | EventKind::Logout(_)
         | EventKind::GrantRevoked(_)
         | EventKind::GrantExpired(_) => DELETE,
-        EventKind::Started(_) | EventKind::Stopping | EventKind::Lost(_) | EventKind::Unknown => OTHER,
+        EventKind::Confirmation(_)
+        | EventKind::Started(_)
+        | EventKind::Stopping
+        | EventKind::Lost(_)
+        | EventKind::Unknown => OTHER,
         _ => UPDATE,
     };
     let operation = tag(kind, "event");
     let mut event = base(line, time, API_ACTIVITY, activity);
-    let failed = matches!(kind, EventKind::Renewal(renewal) if renewal.failure.is_some());
+    let (failed, client) = match kind {
+        EventKind::Renewal(renewal) => (renewal.failure.is_some(), Client::default()),
+        EventKind::Confirmation(confirmation) => (
+            !confirmation.confirmed,
+            Client {
+                uid: confirmation.uid,
+                ..Client::default()
+            },
+        ),
+        _ => (false, Client::default()),
+    };
     event.insert("status_id".to_owned(), json!(if failed { 2 } else { 1 }));
     if activity == OTHER {
         event.insert("activity_name".to_owned(), json!(operation));
@@ -93,7 +107,7 @@ fn api_activity(line: u64, time: u64, kind: &EventKind) -> Value {
     }
     event.insert("api".to_owned(), json!({"operation": operation}));
     event.insert("unmapped".to_owned(), without(kind, "event"));
-    finish(event, &Client::default())
+    finish(event, &client)
 }
 
 /// Attributes that every event must have.
