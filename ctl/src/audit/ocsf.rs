@@ -289,3 +289,36 @@ const METHODS: [(&str, u64, &str); 8] = [
     ("PUT", 7, "Put"),
     ("TRACE", 8, "Trace"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use regauth_shared::event::{Confirmation, Confirmer};
+
+    use super::*;
+
+    #[test]
+    fn a_refused_confirmation_is_a_failure_of_the_user_that_asked() {
+        let confirmation = Confirmation {
+            registry: Some("corp".parse().unwrap()),
+            uid: Some(1000),
+            effect: "opens writes".to_owned(),
+            by: Confirmer::Polkit,
+            confirmed: false,
+            reason: None,
+        };
+        let event = event(
+            7,
+            &Event {
+                time: 1_772_600_000_000,
+                sequence: 1,
+                kind: EventKind::Confirmation(confirmation),
+            },
+        );
+        assert_eq!(event["actor"], json!({"user": {"uid": "1000"}}));
+        assert_eq!(
+            (&event["status_id"], &event["activity_name"]),
+            (&json!(2), &json!("confirmation"))
+        );
+        assert_eq!(event["resources"], json!([{"name": "corp", "type": "registry"}]));
+    }
+}
