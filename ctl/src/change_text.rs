@@ -1,6 +1,6 @@
 //! Texts of events for people, the same in `watch` and `audit`.
 
-use regauth_shared::event::EventKind;
+use regauth_shared::event::{Confirmation, EventKind};
 use regauth_shared::response::VerdictResult;
 
 /// Describes an event that is no request.
@@ -39,6 +39,7 @@ pub(crate) fn describe(kind: &EventKind) -> String {
         EventKind::RegistryAdded(_) => "added the registry".to_owned(),
         EventKind::RegistryRemoved(_) => "removed the registry".to_owned(),
         EventKind::RegistryChanged(_) => "changed the registry".to_owned(),
+        EventKind::Confirmation(confirmation) => describe_confirmation(confirmation),
         EventKind::Reload(reload) => format!("reloaded the configuration, registries: {}", reload.registries),
         EventKind::StoreLocked(store) => format!("the store {} cannot be read", store.store),
         EventKind::StoreOpened(store) => format!("the store {} is open", store.store),
@@ -47,6 +48,18 @@ pub(crate) fn describe(kind: &EventKind) -> String {
         EventKind::Lost(lost) => format!("lost {} events", lost.events),
         _ => "an event of a newer release".to_owned(),
     }
+}
+
+fn describe_confirmation(confirmation: &Confirmation) -> String {
+    let user = confirmation
+        .uid
+        .map_or("a user".to_owned(), |uid| format!("user {uid}"));
+    let (by, effect) = (confirmation.by.as_str(), &confirmation.effect);
+    if confirmation.confirmed {
+        return format!("{by} confirmed a request of {user} that {effect}");
+    }
+    let reason = confirmation.reason.as_deref().unwrap_or("no reason given");
+    format!("{by} did not confirm a request of {user} that {effect}: {reason}")
 }
 
 fn verdict(result: VerdictResult) -> &'static str {
@@ -61,3 +74,33 @@ fn verdict(result: VerdictResult) -> &'static str {
 
 /// Status of a request whose client left before the answer.
 pub(crate) const NO_ANSWER: &str = "no answer";
+
+#[cfg(test)]
+mod tests {
+    use regauth_shared::event::Confirmer;
+
+    use super::*;
+
+    #[test]
+    fn a_confirmation_names_who_asked_for_what_and_the_answer() {
+        let mut confirmation = Confirmation {
+            registry: None,
+            uid: Some(1000),
+            effect: "opens writes".to_owned(),
+            by: Confirmer::Polkit,
+            confirmed: true,
+            reason: None,
+        };
+        let text = |confirmation: &Confirmation| describe(&EventKind::Confirmation(confirmation.clone()));
+        assert_eq!(
+            text(&confirmation),
+            "polkit confirmed a request of user 1000 that opens writes"
+        );
+        confirmation.confirmed = false;
+        confirmation.reason = Some("it was answered with no".to_owned());
+        assert_eq!(
+            text(&confirmation),
+            "polkit did not confirm a request of user 1000 that opens writes: it was answered with no"
+        );
+    }
+}

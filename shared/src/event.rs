@@ -64,6 +64,8 @@ pub enum EventKind {
     RegistryRemoved(RegistryChange),
     /// The scopes of a registry were changed.
     RegistryChanged(RegistryChange),
+    /// A person, a rule of polkit or a token permitted a guarded request, or did not.
+    Confirmation(Confirmation),
     /// The configuration was read again.
     Reload(Reload),
     /// The store cannot be read without a person.
@@ -262,6 +264,58 @@ pub struct RegistryChange {
     pub registry: RegistryName,
 }
 
+/// Content of [`EventKind::Confirmation`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Confirmation {
+    /// Registry that the request names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registry: Option<RegistryName>,
+    /// Number of the user whose program has sent the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// Effect of the request on the daemon, such as `opens writes`.
+    pub effect: String,
+    /// Authority that was asked.
+    pub by: Confirmer,
+    /// True for a yes.
+    pub confirmed: bool,
+    /// Reason of a no.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Authority that confirms a guarded request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Confirmer {
+    /// polkit, by its dialogue or a rule.
+    Polkit,
+    /// The dialogue of macOS.
+    Macos,
+    /// Root, who has sent the request.
+    Root,
+    /// The registry's present token, which came with the request.
+    Token,
+    /// An authority that only a newer daemon knows.
+    #[serde(other)]
+    Unknown,
+}
+
+impl Confirmer {
+    /// Name for people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Polkit => "polkit",
+            Self::Macos => "macOS",
+            Self::Root => "root",
+            Self::Token => "the token",
+            Self::Unknown => "an authority that this release does not know",
+        }
+    }
+}
+
 /// Content of [`EventKind::Reload`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -359,6 +413,7 @@ impl EventKind {
             | Self::RegistryAdded(RegistryChange { registry })
             | Self::RegistryRemoved(RegistryChange { registry })
             | Self::RegistryChanged(RegistryChange { registry }) => Some(registry),
+            Self::Confirmation(confirmation) => confirmation.registry.as_ref(),
             Self::GrantCreated(_)
             | Self::GrantRevoked(_)
             | Self::GrantExpired(_)

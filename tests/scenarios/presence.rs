@@ -41,6 +41,13 @@ fn polkits_rules_decide_for_a_served_user() {
     case.exits(ME, &["deny", "corp"], exit_code::DONE);
     case.exits(OTHER, &["allow", "corp"], exit_code::UNREACHABLE);
     assert_eq!(case.get(ME), 200);
+    // The `add-scope` of the user had nobody to ask, so there is no answer.
+    case.records(&[
+        r#""registry":"corp","uid":61001,"effect":"opens writes","by":"polkit","confirmed":true}"#,
+        r#""uid":61001,"effect":"takes in a changed configuration","by":"polkit","confirmed":false,"reason":"a rule of"#,
+        r#""registry":"corp","uid":61001,"effect":"removes a registry that root has defined","by":"polkit","confirmed":false"#,
+        r#""registry":"corp","uid":0,"effect":"sends a token to more URLs","by":"root","confirmed":true}"#,
+    ]);
 }
 
 #[test]
@@ -68,6 +75,10 @@ fn a_person_confirms_with_a_password_at_a_terminal_and_a_wrong_one_confirms_noth
     // A program that asks again and again waits, also for the terminal of the person.
     case.exits(ME, &["add-scope", "corp", &other], exit_code::REFUSED)
         .says("the last question was refused, so the next one is in");
+    case.records(&[
+        r#""registry":"corp","uid":61001,"effect":"sends a token to more URLs","by":"polkit","confirmed":true}"#,
+        r#""confirmed":false,"reason":"polkit's question was answered with no"}"#,
+    ]);
     assert!(!case.machine.log().contains(PASSWORD) && !case.machine.log().contains(TOKEN));
 }
 
@@ -112,7 +123,12 @@ fn a_users_own_daemon_asks_as_its_configuration_says_and_a_program_cannot_weaken
     case.exits(ME, &add, exit_code::REFUSED)
         .says("so it needs that token again");
     let with_token = [&add[..], &["--token-stdin"]].concat();
+    case.machine.ctl_with_input(ME, &with_token, "another-token").fails();
     case.machine.ctl_with_input(ME, &with_token, TOKEN).succeeds();
+    case.records(&[
+        r#""by":"token","confirmed":false,"reason":"it is not the present token"}"#,
+        r#""registry":"corp","uid":61001,"effect":"sends a token to more places","by":"token","confirmed":true}"#,
+    ]);
 
     case.configure("always");
     case.machine.restart();
@@ -186,6 +202,23 @@ impl Case {
         let text = format!("presence = \"{presence}\"\n{}\n", rest.join("\n"));
         let mut write = self.machine.command(ME, "tee");
         regauth_tests::exec::run_with_input(write.arg(file), text).succeeds();
+    }
+
+    /// Waits until the last confirmations in the audit record are these, in this order.
+    #[track_caller]
+    fn records(&self, expected: &[&str]) {
+        let record = self.machine.state().join("audit/audit.jsonl");
+        let text = poll::wait_for("the confirmations in the audit record", || {
+            let text = fs::read_to_string(&record).ok()?;
+            let is_confirmation = |line: &&str| line.contains(r#""event":"confirmation""#);
+            let mut last_first = text.lines().rev().filter(is_confirmation);
+            let are_these = expected
+                .iter()
+                .rev()
+                .all(|text| last_first.next().is_some_and(|line| line.contains(text)));
+            are_these.then_some(text)
+        });
+        assert!(!text.contains(TOKEN) && !text.contains(PASSWORD));
     }
 
     fn show(&self) -> String {

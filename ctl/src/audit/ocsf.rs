@@ -78,12 +78,26 @@ fn api_activity(line: u64, time: u64, kind: &EventKind) -> Value {
         | EventKind::Logout(_)
         | EventKind::GrantRevoked(_)
         | EventKind::GrantExpired(_) => DELETE,
-        EventKind::Started(_) | EventKind::Stopping | EventKind::Lost(_) | EventKind::Unknown => OTHER,
+        EventKind::Confirmation(_)
+        | EventKind::Started(_)
+        | EventKind::Stopping
+        | EventKind::Lost(_)
+        | EventKind::Unknown => OTHER,
         _ => UPDATE,
     };
     let operation = tag(kind, "event");
     let mut event = base(line, time, API_ACTIVITY, activity);
-    let failed = matches!(kind, EventKind::Renewal(renewal) if renewal.failure.is_some());
+    let (failed, client) = match kind {
+        EventKind::Renewal(renewal) => (renewal.failure.is_some(), Client::default()),
+        EventKind::Confirmation(confirmation) => (
+            !confirmation.confirmed,
+            Client {
+                uid: confirmation.uid,
+                ..Client::default()
+            },
+        ),
+        _ => (false, Client::default()),
+    };
     event.insert("status_id".to_owned(), json!(if failed { 2 } else { 1 }));
     if activity == OTHER {
         event.insert("activity_name".to_owned(), json!(operation));
@@ -93,7 +107,7 @@ fn api_activity(line: u64, time: u64, kind: &EventKind) -> Value {
     }
     event.insert("api".to_owned(), json!({"operation": operation}));
     event.insert("unmapped".to_owned(), without(kind, "event"));
-    finish(event, &Client::default())
+    finish(event, &client)
 }
 
 /// Attributes that every event must have.
@@ -275,3 +289,36 @@ const METHODS: [(&str, u64, &str); 8] = [
     ("PUT", 7, "Put"),
     ("TRACE", 8, "Trace"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use regauth_shared::event::{Confirmation, Confirmer};
+
+    use super::*;
+
+    #[test]
+    fn a_refused_confirmation_is_a_failure_of_the_user_that_asked() {
+        let confirmation = Confirmation {
+            registry: Some("corp".parse().unwrap()),
+            uid: Some(1000),
+            effect: "opens writes".to_owned(),
+            by: Confirmer::Polkit,
+            confirmed: false,
+            reason: None,
+        };
+        let event = event(
+            7,
+            &Event {
+                time: 1_772_600_000_000,
+                sequence: 1,
+                kind: EventKind::Confirmation(confirmation),
+            },
+        );
+        assert_eq!(event["actor"], json!({"user": {"uid": "1000"}}));
+        assert_eq!(
+            (&event["status_id"], &event["activity_name"]),
+            (&json!(2), &json!("confirmation"))
+        );
+        assert_eq!(event["resources"], json!([{"name": "corp", "type": "registry"}]));
+    }
+}

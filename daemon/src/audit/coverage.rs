@@ -87,7 +87,7 @@ const MAX_CLIENTS: usize = 4096;
 
 #[cfg(test)]
 mod tests {
-    use regauth_shared::event::{RegistryChange, Verification};
+    use regauth_shared::event::{Confirmation, Confirmer, RegistryChange, Verification};
     use regauth_shared::response::VerdictResult;
 
     use super::*;
@@ -102,6 +102,17 @@ mod tests {
             },
             ..Exchange::default()
         })
+    }
+
+    fn refused_confirmation() -> Confirmation {
+        Confirmation {
+            registry: None,
+            uid: Some(1000),
+            effect: "stops".to_owned(),
+            by: Confirmer::Polkit,
+            confirmed: false,
+            reason: None,
+        }
     }
 
     #[test]
@@ -124,6 +135,7 @@ mod tests {
                 }),
                 true,
             ),
+            (EventKind::Confirmation(refused_confirmation()), true),
             (EventKind::Stopping, true),
             (
                 EventKind::Verification(Verification {

@@ -46,7 +46,9 @@ pub(crate) async fn follow(controller: Arc<Controller>, end: CancellationToken) 
 
 /// True if the file is in service now.
 async fn reload(controller: &Controller) -> bool {
-    let error = lifecycle::reload(controller, Presence::Unknown).await.err();
+    let error = lifecycle::reload(controller, Presence::Unknown { user: None })
+        .await
+        .err();
     let last = controller.reload_error.load_full();
     if let Some(error) = &error
         && last.is_none_or(|last| last.message != error.message)

@@ -6,6 +6,7 @@
 //!
 //! A guarded daemon always asks. A user's own daemon asks as `presence` in config.toml says ([`PresenceMode`]).
 
+mod announcement;
 mod asking;
 mod confirmation;
 #[cfg(any(target_os = "macos", test))]
@@ -33,6 +34,7 @@ use crate::control::server::{ControlClients, Peer};
 use crate::registry::Source;
 use not_confirmed::NotConfirmed;
 
+pub(in crate::control) use announcement::announce_token;
 pub(crate) use confirmation::Confirmation;
 /// Other end of a control connection: the program that asks.
 #[cfg(target_os = "macos")]
@@ -47,7 +49,10 @@ pub(crate) enum Presence {
     /// Root has asked, or the platform has asked a person.
     Person,
     /// It may be any program.
-    Unknown,
+    Unknown {
+        /// Number of its user; `None` without a control connection.
+        user: Option<u32>,
+    },
 }
 
 /// Has a person permit a guarded request.
@@ -56,38 +61,47 @@ pub(crate) enum Presence {
 /// `refused`, with the reason and what to do; `not-found` for an unknown registry. Nothing was changed.
 pub(crate) async fn require(controller: &Controller, peer: &Peer, request: &Request) -> Result<Presence, ErrorBody> {
     if is_present(controller, peer) {
+        announcement::announce_root(controller, request);
         return Ok(Presence::Person);
     }
+    let unknown = Presence::Unknown { user: peer.user() };
     let Some(guarded) = request.guarded().or(removal(controller, request).await?) else {
-        return Ok(Presence::Unknown);
+        return Ok(unknown);
     };
+    if !needs_person(controller, guarded) {
+        return Ok(unknown);
+    }
     let is_guarded = controller.proxy.served.is_guarded();
     let mode = mode(controller);
-    if mode == PresenceMode::Never || (guarded.asks == Asks::GuardedOnly && !is_guarded) {
-        return Ok(Presence::Unknown);
-    }
     check_names(controller, request)?;
     let takes_token = (!is_guarded || guarded.asks == Asks::OrTakesToken) && needs_token(controller, request);
     if takes_token && request.has_proof() {
-        return Ok(Presence::Unknown);
+        return Ok(unknown);
     }
     let guarded = Guarded {
         action: action(controller, guarded.action),
         ..guarded
     };
     let question = (is_guarded || platform::SHOWS_ANY_TEXT).then_some(request);
-    match controller
+    let asked = controller
         .confirmation
         .ask(controller, peer, guarded.action, question)
-        .await
-    {
+        .await;
+    announcement::announce_answer(controller, peer, request, guarded, &asked);
+    match asked {
         Ok(()) => Ok(Presence::Person),
         Err(reason) if reason.is_impossible() && (takes_token || mode == PresenceMode::Auto) => {
             tracing::debug!(%reason, "could not ask for a person's confirmation");
-            Ok(Presence::Unknown)
+            Ok(unknown)
         }
         Err(reason) => Err(refused(guarded, (!is_guarded).then_some(mode), &reason)),
     }
+}
+
+/// True if a request of this kind needs a person, in this mode of the daemon.
+fn needs_person(controller: &Controller, guarded: Guarded) -> bool {
+    let is_open = guarded.asks == Asks::GuardedOnly && !controller.proxy.served.is_guarded();
+    mode(controller) != PresenceMode::Never && !is_open
 }
 
 /// A removal is open, except that of a name that root has defined.
@@ -154,6 +168,7 @@ fn named(request: &Request) -> Vec<&RegistryName> {
         Request::Confirm(request) => vec![&request.name],
         Request::SetRegistry(request) => vec![&request.name],
         Request::Allow(request) => vec![&request.name],
+        Request::RemoveRegistry(request) => vec![&request.name],
         Request::Grant(request) => request.registries.iter().collect(),
         _ => Vec::new(),
     }

@@ -101,6 +101,11 @@ impl Peer {
         self.user == Some(rustix::process::Uid::ROOT.as_raw())
     }
 
+    /// Number of the user.
+    pub(crate) fn user(&self) -> Option<u32> {
+        self.user
+    }
+
     /// Program that has connected.
     pub(crate) fn asker(&self) -> Option<&Asker> {
         self.asker.as_ref()

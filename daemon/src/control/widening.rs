@@ -11,7 +11,7 @@ use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Secret};
 
 use crate::config::serialize::source_record;
 use crate::control::controller::Controller;
-use crate::control::presence::Presence;
+use crate::control::presence::{self, Presence};
 use crate::control::state::binding::{owner_in_service, token_use};
 use crate::control::state::{State, StateGuard};
 use crate::credential::store::Item;
@@ -85,9 +85,9 @@ impl Widening {
         presence: Presence,
         proof: Option<&Secret>,
     ) -> Result<(), ErrorBody> {
-        if presence == Presence::Person {
+        let Presence::Unknown { user } = presence else {
             return Ok(());
-        }
+        };
         if self.is_login(controller) {
             return Err(self.needs_another_login());
         }
@@ -95,11 +95,12 @@ impl Widening {
             return Err(self.needs_token());
         };
         let is_wrong = |compared: &Result<bool, ErrorBody>| matches!(compared, Ok(false));
-        if controller
+        let is_token = controller
             .state
             .guess(self.is_token(controller, proof), is_wrong)
-            .await?
-        {
+            .await?;
+        presence::announce_token(controller, user, &self.name, is_token);
+        if is_token {
             return Ok(());
         }
         let message = format!("this is not the present token of `{}`", self.owner);

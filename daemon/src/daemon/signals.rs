@@ -37,7 +37,7 @@ impl Signals {
             }
             let controller = Arc::clone(controller);
             reloads.spawn(async move {
-                if let Err(error) = lifecycle::reload(&controller, Presence::Unknown).await {
+                if let Err(error) = lifecycle::reload(&controller, Presence::Unknown { user: None }).await {
                     tracing::error!(error = %error.message, "reload failed");
                 }
             });

@@ -2,8 +2,8 @@
 
 use regauth_shared::RegistryName;
 use regauth_shared::event::{
-    Client, Event, EventKind, Exchange, GrantChange, GrantCreated, Lost, Operation, RegistryChange, Reload, Renewal,
-    Rotation, Started, StoreChange, Verification, Workload, WritesOpened,
+    Client, Confirmation, Confirmer, Event, EventKind, Exchange, GrantChange, GrantCreated, Lost, Operation,
+    RegistryChange, Reload, Renewal, Rotation, Started, StoreChange, Verification, Workload, WritesOpened,
 };
 use regauth_shared::response::VerdictResult;
 
@@ -92,6 +92,8 @@ pub(crate) fn events() -> Vec<(&'static str, Event)> {
         ("stopping", EventKind::Stopping),
         ("lost", EventKind::Lost(Lost { events: 12 })),
         ("request-of-workload", EventKind::Request(request_of_workload())),
+        ("confirmation", EventKind::Confirmation(refused_confirmation())),
+        ("confirmation-least", EventKind::Confirmation(confirmation_of_root())),
     ];
     let numbered = kinds.into_iter().zip(17..);
     numbered
@@ -170,6 +172,28 @@ fn refusal() -> Exchange {
         own_us: None,
         reused: None,
         ..request()
+    }
+}
+
+fn refused_confirmation() -> Confirmation {
+    Confirmation {
+        registry: Some(corp()),
+        uid: Some(1000),
+        effect: "opens writes".to_owned(),
+        by: Confirmer::Polkit,
+        confirmed: false,
+        reason: Some("polkit's question was answered with no".to_owned()),
+    }
+}
+
+fn confirmation_of_root() -> Confirmation {
+    Confirmation {
+        registry: None,
+        uid: None,
+        effect: "takes in a changed configuration".to_owned(),
+        by: Confirmer::Root,
+        confirmed: true,
+        reason: None,
     }
 }
 

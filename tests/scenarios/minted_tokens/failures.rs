@@ -135,9 +135,11 @@ fn a_token_without_an_end_is_served_until_the_registry_rejects_it() {
     assert_eq!(service.minted().len(), 2);
 }
 
-/// A registry that holds its answer to the first token until that has ended, and then answers 404, as GitLab does.
+/// A registry that holds its answer to the first token until that has ended, and then answers `denial`: 404, as GitLab does,
+/// or 403.
 #[derive(Clone)]
 struct ForgetfulRegistry {
+    denial: u16,
     first: Arc<OnceLock<String>>,
     released: tokio::sync::watch::Receiver<bool>,
 }
@@ -148,7 +150,7 @@ impl Handler for ForgetfulRegistry {
         let status = if *self.first.get_or_init(|| credential.clone()) == credential {
             let mut released = self.released.clone();
             released.wait_for(|released| *released).await.unwrap();
-            404
+            self.denial
         } else {
             200
         };
@@ -160,11 +162,21 @@ impl Handler for ForgetfulRegistry {
 
 #[test]
 fn a_request_whose_token_ended_meanwhile_is_sent_again_after_404() {
+    is_sent_again_after(404);
+}
+
+#[test]
+fn a_request_whose_token_ended_meanwhile_is_sent_again_after_403() {
+    is_sent_again_after(403);
+}
+
+fn is_sent_again_after(denial: u16) {
     let forge = Forge::bearer();
     let service = forge.service(Vendor::Jfrog);
     service.set_lifetime(Duration::from_secs(2));
     let (release, released) = tokio::sync::watch::channel(false);
     let registry = ForgetfulRegistry {
+        denial,
         first: Arc::default(),
         released,
     };

@@ -62,6 +62,12 @@ impl NotConfirmed {
         }
     }
 
+    /// True if a question was asked, or a rule has answered it.
+    pub(super) fn is_answer(&self) -> bool {
+        // A program could fill the audit record with requests that open no question.
+        !self.is_impossible() && !matches!(self, Self::Busy | Self::Paused(_))
+    }
+
     /// Next step of the person.
     pub(super) fn next_step(&self, is_guarded: bool) -> String {
         let step = match self {
@@ -91,6 +97,29 @@ impl From<TooSoon> for NotConfirmed {
         match reason {
             TooSoon::Open => Self::Busy,
             TooSoon::Paused(left) => Self::Paused(left),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_that_opens_no_question_has_no_answer() {
+        for answer in [
+            NotConfirmed::ByPerson,
+            NotConfirmed::TimedOut(Duration::from_secs(1)),
+            NotConfirmed::Gone,
+        ] {
+            assert!(answer.is_answer(), "{answer}");
+        }
+        for none in [
+            NotConfirmed::Busy,
+            NotConfirmed::Paused(Duration::from_secs(1)),
+            NotConfirmed::NoProcess,
+        ] {
+            assert!(!none.is_answer(), "{none}");
         }
     }
 }

@@ -46,7 +46,7 @@ impl Controller {
         if self.proxy.served.is_guarded() {
             let definer = match presence {
                 Presence::Person => Definer::Root,
-                Presence::Unknown => Definer::User,
+                Presence::Unknown { .. } => Definer::User,
             };
             state.journal.definers.insert(name.clone(), definer);
         }

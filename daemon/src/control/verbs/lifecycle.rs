@@ -128,7 +128,7 @@ fn take_presence(controller: &Controller, config: &Config, presence: Presence) -
     }
     let is_weaker = after < before;
     let (before, after) = (before.as_str(), after.as_str());
-    if is_weaker && presence == Presence::Unknown {
+    if is_weaker && presence != Presence::Person {
         return Some(format!(
             "`presence` stays \"{before}\", since no person has confirmed \"{after}\": restart regauthd to use it"
         ));

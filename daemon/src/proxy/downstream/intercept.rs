@@ -83,13 +83,13 @@ where
             response.map(|response| drain::close_if_draining(&state, response))
         }
     });
-    let served = http1::Builder::new()
+    let mut builder = http1::Builder::new();
+    builder
         .timer(TokioTimer::new())
         .header_read_timeout(IDLE_TIMEOUT)
         .max_header_size(MAX_HEADER_BYTES as usize)
-        .max_buf_size(H1_BUFFER_BYTES)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut served = std::pin::pin!(served);
+        .max_buf_size(H1_BUFFER_BYTES);
+    let mut served = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         result = served.as_mut() => return result,
         () = drain::keep_alive_grace(&state, &requests) => served.as_mut().graceful_shutdown(),
@@ -115,7 +115,8 @@ where
             response.map(|response| response.map(|body| TrackedBody::new(body, open)))
         }
     });
-    let served = http2::Builder::new(StreamExecutor)
+    let mut builder = http2::Builder::new(StreamExecutor);
+    builder
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
@@ -125,9 +126,8 @@ where
         .max_header_list_size(MAX_HEADER_BYTES)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_send_buf_size(SEND_BUFFER_BYTES)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut served = std::pin::pin!(served);
+        .max_send_buf_size(SEND_BUFFER_BYTES);
+    let mut served = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         result = coalescer.drive(served.as_mut()) => return result,
         () = drain::goaway_grace(&state, &requests) => served.as_mut().graceful_shutdown(),
@@ -160,7 +160,7 @@ mod tests {
     use futures_util::stream::poll_fn;
     use http_body::Frame;
     use http_body_util::{BodyExt, Empty, StreamBody};
-    use hyper::body::Bytes;
+    use hyper::body::{Bytes, Incoming};
     use hyper::client::conn::http2 as client;
     use hyper_util::rt::TokioExecutor;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -228,6 +228,14 @@ mod tests {
     async fn send_request(sender: &mut client::SendRequest<Empty<Bytes>>) {
         let request = http::Request::get("https://corp.example/").body(Empty::new()).unwrap();
         assert_eq!(sender.send_request(request).await.unwrap().status(), 421);
+    }
+
+    #[test]
+    fn an_idle_connection_reserves_little_for_its_next_request() {
+        fn size<F>(_: impl FnOnce(Arc<InterceptedConnection>, http::Request<Incoming>) -> F) -> usize {
+            size_of::<F>()
+        }
+        assert!(size(request::serve) <= 12 * 1024, "{}", size(request::serve));
     }
 
     #[tokio::test(start_paused = true)]

@@ -33,6 +33,7 @@ pub(crate) mod stream;
 pub(crate) mod trust;
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -210,7 +211,8 @@ impl Upstream {
         let pool = self.pool(worker, scheme, authority);
         let pool = pool.ok_or(ProxyError::Upstream(UpstreamFailure::Other))?;
         let progress = upload_progress(&mut request);
-        let (response, connection) = with_response_timeout(pool.send(request, client, credential), progress).await?;
+        let response = std::pin::pin!(pool.send(request, client, credential));
+        let (response, connection) = with_response_timeout(response, progress).await?;
         match pool.corporate_proxy() {
             Some(proxy) => check_forwarded(proxy, response).map(|response| (response, connection)),
             None => Ok((response, connection)),
@@ -283,11 +285,12 @@ fn forget_oldest(pools: &mut Vec<Arc<Pool>>) {
 
 /// Limits the wait for a response. The wait begins when the request body has been sent: while bytes of it pass, it starts
 /// again, so it takes one to two times [`RESPONSE_TIMEOUT`].
+///
+/// Takes a pinned future: each connection reserves memory for this one, which would hold another one twice.
 async fn with_response_timeout<T>(
-    response: impl Future<Output = Result<T, ProxyError>>,
+    mut response: Pin<&mut impl Future<Output = Result<T, ProxyError>>>,
     progress: Option<BodyProgress>,
 ) -> Result<T, ProxyError> {
-    let mut response = std::pin::pin!(response);
     let mut before = 0;
     loop {
         if let Ok(response) = tokio::time::timeout(RESPONSE_TIMEOUT, response.as_mut()).await {
@@ -326,7 +329,7 @@ mod tests {
             }
             pending::<Result<(), ProxyError>>().await
         };
-        let result = with_response_timeout(upload, Some(progress)).await;
+        let result = with_response_timeout(std::pin::pin!(upload), Some(progress)).await;
         assert_eq!(result, Err(ProxyError::Upstream(UpstreamFailure::NoAnswer)));
         begin.elapsed()
     }
@@ -335,7 +338,7 @@ mod tests {
     async fn the_response_timeout_begins_at_the_end_of_the_upload() {
         let unanswered = pending::<Result<(), ProxyError>>();
         let begin = Instant::now();
-        let result = with_response_timeout(unanswered, None).await;
+        let result = with_response_timeout(std::pin::pin!(unanswered), None).await;
         assert_eq!(result, Err(ProxyError::Upstream(UpstreamFailure::NoAnswer)));
         assert_eq!(begin.elapsed(), RESPONSE_TIMEOUT);
         for minutes in [1, 4, 7, 60, 600] {
