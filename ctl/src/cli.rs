@@ -3,6 +3,7 @@
 //! No error repeats a value: a misplaced value may be a token.
 
 mod help;
+mod registry_hints;
 mod usage_error;
 
 use std::ffi::OsString;
@@ -136,10 +137,10 @@ pub(crate) fn run(arguments: Vec<OsString>) -> u8 {
     if has_flag(&arguments, "--token") {
         return output::finish(Err(token_in_arguments()), json);
     }
-    match parse(arguments) {
+    match parse(arguments.clone()) {
         Ok(cli) if cli.verb.is_none() && !json && !io::stdout().is_terminal() => finish_without_verb(),
         Ok(cli) => output::finish(execute(cli), json),
-        Err(error) => finish_unparsed(error, json),
+        Err(error) => finish_unparsed(error, &arguments, json),
     }
 }
 

@@ -1,13 +1,16 @@
 //! Lines that clap does not accept: its errors without the typed values, and hints for verbs of other programs.
 
+use std::ffi::OsString;
+
 use clap::error::{ContextKind, ContextValue, ErrorKind as ClapErrorKind};
 use regauth_shared::{ErrorBody, exit_code};
 
+use super::registry_hints;
 use crate::error;
 use crate::output;
 
 /// Prints the help, the version or a usage error, and returns the exit code.
-pub(super) fn finish_unparsed(mut clap: clap::Error, json: bool) -> u8 {
+pub(super) fn finish_unparsed(mut clap: clap::Error, arguments: &[OsString], json: bool) -> u8 {
     match clap.kind() {
         ClapErrorKind::DisplayHelp | ClapErrorKind::DisplayVersion => {
             output::print(&output::help(&clap.render()), exit_code::DONE)
@@ -17,7 +20,8 @@ pub(super) fn finish_unparsed(mut clap: clap::Error, json: bool) -> u8 {
             exit_code::USAGE
         }
         _ => {
-            if let Some(error) = known_by_another_name(&clap) {
+            let with_hint = || registry_hints::usage_error(&clap, arguments);
+            if let Some(error) = known_by_another_name(&clap).or_else(with_hint) {
                 return output::finish(Err(error), json);
             }
             remove_values(&mut clap);

@@ -16,6 +16,10 @@ use crate::output::{self, Report};
 pub(crate) struct Arguments {
     /// The registry
     name: RegistryName,
+
+    /// Accepted as by `remove-registry`: `logout` asks nothing
+    #[arg(long, short, hide = true)]
+    yes: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -24,7 +28,8 @@ Examples:
 
 /// Deletes the token.
 pub(crate) fn run(arguments: Arguments, client: &Client) -> Result<Report, ErrorBody> {
-    let reply = client.call(&Request::Logout(ByName { name: arguments.name }))?;
+    let Arguments { name, yes: _ } = arguments;
+    let reply = client.call(&Request::Logout(ByName { name }))?;
     Ok(Report::from_reply(reply, |logged_out: &LoggedOut| {
         format!(
             "Logged out of {0}; `regauthctl login {0}` stores another token.\n{1}",

@@ -73,7 +73,7 @@ The audit record.
 What `regauthctl setup \-\-undo` restores. It holds no secret.
 .TP
 .I $XDG_RUNTIME_DIR/regauth/control.sock
-The control socket; without that variable in /run/user/UID or the state folder.
+The control socket; for a daemon without that variable, ~/.local/state/regauth/run/control.sock.
 .SH ENVIRONMENT
 .TP
 .B REGAUTH_HOME

@@ -6,8 +6,9 @@ use regauth_shared::frame::MAX_LINE;
 
 use crate::peer::{Home, golden, run};
 
-const VERBS: [(&str, &[&str]); 15] = [
+const VERBS: [(&str, &[&str]); 16] = [
     ("remove-registry", &["remove-registry", "corp"]),
+    ("logout", &["logout", "corp", "--yes"]),
     ("list", &["list"]),
     ("show", &["show", "corp"]),
     ("verify", &["verify", "corp"]),
@@ -53,6 +54,7 @@ fn sends_the_request_and_prints_the_answer_as_json_for_every_verb() {
 fn prints_the_answer_as_text_for_every_verb() {
     let expected = [
         ("remove-registry", "Removed corp."),
+        ("logout", "Logged out of corp"),
         ("list", "NAME"),
         ("show", "https://dl.corp.example:8443/crates/"),
         ("verify", "old     rejected      old.example answered 401"),

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use serde_json::Value;
+
 use crate::peer::{Home, command, golden, run};
 
 /// Verbs that the help lists, each at the beginning of a line before the options.
@@ -160,4 +162,52 @@ fn the_version_has_the_commit_and_its_date_where_they_are_known() {
     ] {
         assert_eq!(version::date(time), date);
     }
+}
+
+#[test]
+fn a_verb_without_its_registry_lists_the_registries_that_there_are() {
+    for (verb, answer, hint) in [
+        ("login", golden("response/list"), "one of corp, "),
+        (
+            "logout",
+            with_registries(&["corp"]),
+            "the only registry is corp: regauthctl logout corp",
+        ),
+        ("rotate", with_registries(&[]), "`regauthctl add-registry` adds one"),
+    ] {
+        let (home, peer) = Home::answering(&[answer]);
+        let run = home.run(&[verb]);
+        assert_eq!(run.code, Some(2), "{run:?}");
+        assert!(run.stderr.contains(hint), "{verb}: {run:?}");
+        assert_eq!(peer.requests(), [golden("request/list")]);
+    }
+    let run = Home::empty().run(&["login"]);
+    assert!(run.stderr.contains("usage: regauthctl login"), "{run:?}");
+}
+
+#[test]
+fn names_the_flag_for_a_word_that_a_verb_does_not_take() {
+    for (words, hint) in [
+        (&["grant", "corp"], "regauthctl grant --registry corp\n"),
+        (&["grant", "s3cret-token"], "regauthctl grant --registry NAME\n"),
+    ] {
+        let (home, peer) = Home::answering(&[with_registries(&["corp"])]);
+        let run = home.run(words);
+        assert_eq!(run.code, Some(2), "{run:?}");
+        assert!(run.stderr.ends_with(hint), "{run:?}");
+        assert!(!run.stderr.contains("s3cret"), "{run:?}");
+        peer.requests();
+    }
+    let run = Home::empty().run(&["setup", "cargo", "git"]);
+    assert_eq!(run.code, Some(2), "{run:?}");
+    assert!(run.stderr.contains("`regauthctl setup --all`"), "{run:?}");
+}
+
+/// Answer to `list` with registries of these names.
+fn with_registries(names: &[&str]) -> String {
+    let answer: Value = serde_json::from_str(&golden("response/list")).unwrap();
+    let corp = answer.pointer("/ok/registries/0").unwrap().to_string();
+    let named = |name: &&str| corp.replace(r#""name":"corp""#, &format!(r#""name":"{name}""#));
+    let registries: Vec<_> = names.iter().map(named).collect();
+    format!(r#"{{"ok":{{"registries":[{}]}}}}"#, registries.join(","))
 }
