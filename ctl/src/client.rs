@@ -9,6 +9,7 @@ mod connection;
 mod release;
 mod waiting;
 
+use std::fs::File;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -17,6 +18,8 @@ use std::time::{Duration, Instant};
 use regauth_shared::frame::Answer;
 use regauth_shared::paths::Folders;
 use regauth_shared::presence::{Asks, Guarded};
+use regauth_shared::request::Nothing;
+use regauth_shared::response::AuditFiles;
 use regauth_shared::version::{Greeting, Hello, PROTOCOL};
 use regauth_shared::{ErrorBody, Request};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
@@ -184,6 +187,21 @@ impl Client {
         Lines::of(connection)
     }
 
+    /// Opens the files of the audit record, which this user may not open itself. Names and files, the oldest first.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub(crate) fn audit_files(&self) -> Result<Vec<(String, File)>, ErrorBody> {
+        let (mut connection, daemon) = self.send(&Request::AuditFiles(Nothing {}))?;
+        let (line, files) = connection.read_line_with_files(LOCAL_TIMEOUT)?;
+        let reply = parse_answer::<AuditFiles>(&line).map_err(|error| explain_unknown_request(&daemon, error))?;
+        let names = reply.answer.files;
+        if names.len() != files.len() {
+            return Err(error::failed("regauthd did not send all files of its audit record"));
+        }
+        Ok(names.into_iter().zip(files).collect())
+    }
+
     /// Waits for the answer for as long as the daemon greets other clients, at most [`ANSWER_TIMEOUT`].
     fn wait_for_answer(&self, connection: &mut Connection) -> Result<String, ErrorBody> {
         let begin = Instant::now();
@@ -207,10 +225,7 @@ impl Client {
 
     /// Sends a request and reads the first line of the answer.
     fn ask(&self, request: &Request) -> Result<(Connection, Hello, String), ErrorBody> {
-        let line = request
-            .to_line()
-            .map_err(|error| error::failed(format!("the request has no JSON form: {error}")))?;
-        let line = Zeroizing::new(line + "\n");
+        let line = line_of(request)?;
         let (mut connection, daemon) = self.open()?;
         let _waiting = match request {
             _ if self.will_ask(&daemon, request) => Waiting::for_confirmation(self.is_at_terminal),
@@ -222,6 +237,14 @@ impl Client {
         connection.write_line(&line)?;
         let answer = self.wait_for_answer(&mut connection)?;
         Ok((connection, daemon, answer))
+    }
+
+    /// Sends a request and reads nothing.
+    fn send(&self, request: &Request) -> Result<(Connection, Hello), ErrorBody> {
+        let line = line_of(request)?;
+        let (mut connection, daemon) = self.open()?;
+        connection.write_line(&line)?;
+        Ok((connection, daemon))
     }
 
     /// True if polkit or macOS asks the person about this request, unless a rule decides.
@@ -306,6 +329,13 @@ fn parse_answer<T: DeserializeOwned>(line: &str) -> Result<Reply<T>, ErrorBody> 
     };
     let answer = serde_json::from_str(body.get()).map_err(unknown)?;
     Ok(Reply { answer, body })
+}
+
+/// The request as one line, with its line feed. It may hold a secret.
+fn line_of(request: &Request) -> Result<Zeroizing<String>, ErrorBody> {
+    let line = request.to_line();
+    let line = line.map_err(|error| error::failed(format!("the request has no JSON form: {error}")))?;
+    Ok(Zeroizing::new(line + "\n"))
 }
 
 /// A running daemon sends its hello at once; a service manager may have to start it first.

@@ -94,6 +94,7 @@ impl Request {
             | Self::Status(_)
             | Self::Traffic(_)
             | Self::Watch(_)
+            | Self::AuditFiles(_)
             | Self::Metrics(_)
             | Self::Store(_)
             | Self::CompareToken(_) => None,

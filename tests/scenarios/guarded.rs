@@ -48,6 +48,22 @@ fn a_served_user_looks_narrows_and_rotates() {
     ] {
         case.exits(ME, open, exit_code::DONE);
     }
+    assert_eq!(case.get(ME), 200);
+    // The daemon opens its record for them, since only root may enter its folder.
+    poll::wait_for("the request's line", || {
+        let shown = case.exits(ME, &["audit"], exit_code::DONE);
+        shown.report().contains("GET /").then_some(())
+    });
+    let verified = case.exits(ME, &["audit", "verify"], exit_code::DONE);
+    assert!(
+        !verified.report().contains("no daemon has confirmed"),
+        "{}",
+        verified.report()
+    );
+    verified.says("record is whole");
+    let exported = case.exits(ME, &["audit", "export"], exit_code::DONE);
+    exported.says("\"event\":\"request\"");
+    case.exits(OTHER, &["audit"], exit_code::UNREACHABLE);
     case.exits(ROOT, &["allow", "corp", "--for", "5m"], exit_code::DONE);
     assert_eq!(case.put(ME), 200);
     case.exits(ME, &["deny", "corp"], exit_code::DONE);

@@ -11,7 +11,6 @@ mod record;
 use std::collections::VecDeque;
 use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
-use std::path::Path;
 
 use regauth_shared::ErrorBody;
 use regauth_shared::audit::{Finding, Line, Link, Note, Verifier};
@@ -22,7 +21,8 @@ use serde_json::value::RawValue;
 pub(crate) use filter::Filter;
 
 use self::filter::EventFilter;
-use self::record::{Record, RecordLine};
+pub(crate) use self::record::Record;
+use self::record::RecordLine;
 use crate::error;
 
 /// Lines of the record that a filter has chosen.
@@ -42,11 +42,11 @@ pub(crate) struct Selection {
 /// Chooses lines, at most the newest `limit`.
 ///
 /// # Errors
-/// No record, or one that cannot be read.
-pub(crate) fn select(folder: &Path, filter: &Filter, limit: usize) -> Result<Selection, ErrorBody> {
+/// A record that cannot be read.
+pub(crate) fn select(record: Record, filter: &Filter, limit: usize) -> Result<Selection, ErrorBody> {
     let mut newest: VecDeque<Box<RawValue>> = VecDeque::new();
     let mut earlier = 0;
-    let unreadable = each(folder, filter, |line, _| {
+    let unreadable = each(record, filter, |line, _| {
         newest.extend(serde_json::from_slice::<Box<RawValue>>(line.text).ok());
         if newest.len() > limit {
             newest.pop_front();
@@ -83,8 +83,8 @@ pub(crate) enum Format {
 /// Writes the lines that a filter chooses, one JSON object each. Returns the number of lines that cannot be read.
 ///
 /// # Errors
-/// No record, one that cannot be read, or an output that cannot be written. A closed pipe ends the export.
-pub(crate) fn export(folder: &Path, filter: &Filter, format: Format, out: impl Write) -> Result<u64, ErrorBody> {
+/// A record that cannot be read, or an output that cannot be written. A closed pipe ends the export.
+pub(crate) fn export(record: Record, filter: &Filter, format: Format, out: impl Write) -> Result<u64, ErrorBody> {
     let mut out = BufWriter::new(out);
     let mut write = |line: &RecordLine<'_>, parsed: &Line<Event>| -> io::Result<()> {
         match format {
@@ -97,7 +97,7 @@ pub(crate) fn export(folder: &Path, filter: &Filter, format: Format, out: impl W
         out.write_all(b"\n")
     };
     let mut result = Ok(());
-    let unreadable = each(folder, filter, |line, parsed| {
+    let unreadable = each(record, filter, |line, parsed| {
         result = write(line, parsed);
         if result.is_ok() {
             ControlFlow::Continue(())
@@ -118,13 +118,13 @@ fn ocsf_event(line: &Line<Event>) -> Option<serde_json::Value> {
 
 /// Passes the lines that a filter chooses to `take`, until it breaks. Returns the number of lines that cannot be read.
 fn each(
-    folder: &Path,
+    record: Record,
     filter: &Filter,
     mut take: impl FnMut(&RecordLine<'_>, &Line<Event>) -> ControlFlow<()>,
 ) -> Result<u64, ErrorBody> {
     let filter = filter.to_event_filter();
     let mut unreadable = 0;
-    Record::open(folder)?.for_each_line(|line| {
+    record.for_each_line(|line| {
         if !line.is_whole {
             return ControlFlow::Continue(());
         }
@@ -182,9 +182,8 @@ pub(crate) struct Fault {
 /// Verifies the record. `known` is a line that somebody else knows, such as the daemon's last one.
 ///
 /// # Errors
-/// No record, or one that cannot be read. Faults are no error.
-pub(crate) fn verify(folder: &Path, known: Option<Link>) -> Result<Verification, ErrorBody> {
-    let record = Record::open(folder)?;
+/// A record that cannot be read. Faults are no error.
+pub(crate) fn verify(record: Record, known: Option<Link>) -> Result<Verification, ErrorBody> {
     let files = record.number_of_files();
     let mut verifier = known.map_or_else(Verifier::default, Verifier::expecting);
     let mut incomplete_bytes = 0;

@@ -12,7 +12,7 @@ use regauth_shared::{ErrorBody, ErrorKind};
 use crate::error;
 
 /// The record's files, open, the oldest first.
-pub(super) struct Record {
+pub(crate) struct Record {
     files: Vec<RecordFile>,
 }
 
@@ -38,7 +38,7 @@ impl Record {
     ///
     /// # Errors
     /// `not-found` without a record; `failed` for files that cannot be read.
-    pub(super) fn open(folder: &Path) -> Result<Self, ErrorBody> {
+    pub(crate) fn open(folder: &Path) -> Result<Self, ErrorBody> {
         for _ in 0..ATTEMPTS {
             let (names, current) = list(folder)?;
             let opened: io::Result<Vec<RecordFile>> = names.iter().map(|name| open(folder, name)).collect();
@@ -50,6 +50,12 @@ impl Record {
             }
         }
         Err(error::failed("the audit record changes faster than it can be read").hint("run the command again"))
+    }
+
+    /// The record in these files, the oldest first.
+    pub(crate) fn of(files: Vec<(String, File)>) -> Self {
+        let files = files.into_iter().map(|(name, file)| RecordFile { name, file });
+        Self { files: files.collect() }
     }
 
     /// Number of files.

@@ -1,12 +1,16 @@
 //! One connection to the control socket: lines with a size limit and timeouts.
 
-use std::io::{self, BufRead, BufReader, ErrorKind as IoErrorKind, Read, Write};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, ErrorKind as IoErrorKind, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use regauth_shared::frame::MAX_LINE;
 use regauth_shared::{ErrorBody, ErrorKind};
+use rustix::io::{Errno, FdFlags, fcntl_setfd};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
 use crate::error;
 
@@ -66,6 +70,22 @@ impl Connection {
         }
     }
 
+    /// Reads one line and the files that come with it. Nothing may have been read ahead: the files would be lost.
+    pub(super) fn read_line_with_files(&mut self, timeout: Duration) -> Result<(String, Vec<File>), ErrorBody> {
+        self.set_timeout(timeout)?;
+        let (mut line, mut files) = (Vec::new(), Vec::new());
+        while line.last() != Some(&b'\n') && line.len() <= MAX_LINE {
+            match receive(self.0.get_ref(), &mut line, &mut files) {
+                Ok(0) => return Err(connection_closed()),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Err(timed_out(timeout)),
+                Err(errno) => return Err(error::io("cannot read from the control socket")(errno.into())),
+            }
+        }
+        let line = String::from_utf8(line).map_err(|_| error::failed("regauthd's answer is not UTF-8"))?;
+        Ok((line.trim_end().to_owned(), files))
+    }
+
     fn set_timeout(&self, timeout: Duration) -> Result<(), ErrorBody> {
         let set = self.0.get_ref().set_read_timeout(Some(timeout));
         set.map_err(error::io("cannot set a timeout on the control socket"))
@@ -81,6 +101,25 @@ impl Connection {
             ),
         }
     }
+}
+
+/// Appends what a socket holds: bytes, and the files that were sent with them. Returns the number of bytes.
+fn receive(stream: &UnixStream, line: &mut Vec<u8>, files: &mut Vec<File>) -> rustix::io::Result<usize> {
+    let mut bytes = [0; 4096];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FILES))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut parts = [IoSliceMut::new(&mut bytes)];
+    let received = rustix::net::recvmsg(stream, &mut parts, &mut ancillary, RecvFlags::empty())?;
+    for message in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+            for descriptor in descriptors {
+                fcntl_setfd(&descriptor, FdFlags::CLOEXEC)?;
+                files.push(File::from(descriptor));
+            }
+        }
+    }
+    line.extend(bytes.iter().take(received.bytes));
+    Ok(received.bytes)
 }
 
 /// Stream of lines from the daemon.
@@ -126,6 +165,8 @@ fn connection_closed() -> ErrorBody {
     error::unreachable("regauthd closed the connection without an answer").hint("see regauthd's log for the reason")
 }
 
+/// Files that one message brings at most, by unix(7).
+const MAX_FILES: usize = 253;
 /// Bytes that are read at once.
 const BUFFER: usize = 64 * 1024;
 /// For the hello, and for one line of an answer.

@@ -7,11 +7,10 @@ use regauth_shared::audit::Link;
 use regauth_shared::paths::Folders;
 use regauth_shared::request::Nothing;
 use regauth_shared::response::Status;
-use regauth_shared::{ErrorBody, Request, exit_code};
+use regauth_shared::{ErrorBody, ErrorKind, Request, exit_code};
 use rustix::fs::Access;
-use rustix::io::Errno;
 
-use crate::audit::{self, Filter, Format, Selection, Verification};
+use crate::audit::{self, Filter, Format, Record, Selection, Verification};
 use crate::client::Client;
 use crate::error;
 use crate::output::{self, Report};
@@ -20,8 +19,8 @@ use crate::output::{self, Report};
 ///
 /// The daemon records what its verbs change, writes, refusals and each program's first use of a registry, or every request
 /// with `audit = "all"` in config.toml. Each line holds the hash of the line before, so a change shows. The record never
-/// holds a token, a query or a header. These commands read its files and need no daemon. The files of the guarded daemon and
-/// of the machine's are root's to read.
+/// holds a token, a query or a header. These commands read its files and need no daemon, except for
+/// the users of a guarded daemon, which opens its files for them.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
@@ -88,9 +87,6 @@ Examples:
 /// Shows, verifies or exports the record.
 pub(crate) fn run(arguments: Arguments, client: &Client, folders: &Folders) -> Result<Report, ErrorBody> {
     let folder = folders.audit();
-    if arguments.action.as_ref().is_none_or(Action::reads_own_record) {
-        require_permission(&folder, arguments.action.as_ref(), client)?;
-    }
     match arguments.action {
         None => {
             let limit = if arguments.limit == 0 {
@@ -98,16 +94,21 @@ pub(crate) fn run(arguments: Arguments, client: &Client, folders: &Folders) -> R
             } else {
                 arguments.limit
             };
-            let selection = audit::select(&folder, &arguments.filter, limit)?;
+            let selection = audit::select(own_record(&folder, "audit", client)?, &arguments.filter, limit)?;
             let text = describe(&selection);
             Report::from_value(&selection, text)
         }
-        Some(Action::Verify(VerifyArguments { folder: Some(copy) })) => report(&audit::verify(&copy, None)?),
-        // The daemon is asked first: what it has written by then must be in the files.
-        Some(Action::Verify(VerifyArguments { folder: None })) => report(&audit::verify(&folder, last_line(client))?),
+        Some(Action::Verify(VerifyArguments { folder: Some(copy) })) => {
+            report(&audit::verify(Record::open(&copy)?, None)?)
+        }
+        Some(Action::Verify(VerifyArguments { folder: None })) => {
+            // The daemon is asked first: what it has written by then must be in the files.
+            let last = last_line(client);
+            report(&audit::verify(own_record(&folder, "audit verify", client)?, last)?)
+        }
         Some(Action::Export(export)) => {
-            let stdout = io::stdout().lock();
-            match audit::export(&folder, &export.filter, export.format, stdout)? {
+            let record = own_record(&folder, "audit export", client)?;
+            match audit::export(record, &export.filter, export.format, io::stdout().lock())? {
                 0 => Ok(Report::silent(exit_code::DONE)),
                 unreadable => Err(
                     error::failed(format!("{unreadable} lines of the record cannot be read"))
@@ -118,32 +119,18 @@ pub(crate) fn run(arguments: Arguments, client: &Client, folders: &Folders) -> R
     }
 }
 
-impl Action {
-    /// True if it reads the daemon's record, not a copy.
-    fn reads_own_record(&self) -> bool {
-        !matches!(self, Self::Verify(VerifyArguments { folder: Some(_) }))
+/// The daemon's record. One of a daemon with a user of its own is opened by that daemon.
+fn own_record(folder: &Path, words: &str, client: &Client) -> Result<Record, ErrorBody> {
+    let is_readable = rustix::fs::access(folder, Access::READ_OK | Access::EXEC_OK).is_ok();
+    if is_readable || !client.is_of_system() || rustix::process::geteuid().is_root() {
+        return Record::open(folder);
     }
-
-    fn words(&self) -> &'static str {
-        match self {
-            Self::Verify(_) => "audit verify",
-            Self::Export(_) => "audit export",
-        }
-    }
-}
-
-/// Refuses to read the record of a daemon with a user of its own, unless this user may.
-fn require_permission(folder: &Path, action: Option<&Action>, client: &Client) -> Result<(), ErrorBody> {
-    let is_denied = rustix::fs::access(folder, Access::READ_OK | Access::EXEC_OK) == Err(Errno::ACCESS);
-    if !(is_denied && client.is_of_system()) {
-        return Ok(());
-    }
-    let words = action.map_or("audit", Action::words);
-    let message = format!(
-        "no permission to read the audit record in {}: it has the requests of all users of this regauthd",
-        folder.display()
-    );
-    Err(error::failed(message).hint(client.as_root(words)))
+    let files = client.audit_files().map_err(|error| match error.kind {
+        // Root needs no daemon.
+        ErrorKind::Unreachable => error.hint(client.as_root(words)),
+        _ => error,
+    })?;
+    Ok(Record::of(files))
 }
 
 /// Last line that the daemon has written, if one runs.

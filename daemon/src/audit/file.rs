@@ -303,6 +303,30 @@ fn open_current(folder: &Path) -> io::Result<Current> {
     })
 }
 
+/// Opens all files for reading, the oldest first, between two appends.
+///
+/// # Errors
+/// Any error of the file system, and a lock that another process keeps.
+pub(super) fn open_all(folder: &Path) -> io::Result<Vec<(String, File)>> {
+    let mut lock = FolderLock::new(folder);
+    lock.take()?;
+    let opened = open_each(folder);
+    lock.release();
+    opened
+}
+
+fn open_each(folder: &Path) -> io::Result<Vec<(String, File)>> {
+    let mut paths = rotated_files(folder)?;
+    paths.extend(Some(folder.join(CURRENT_FILE)).filter(|path| path.exists()));
+    let no_follow = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+    let open = |path: PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let file = OpenOptions::new().read(true).custom_flags(no_follow).open(path)?;
+        Ok((name, file))
+    };
+    paths.into_iter().map(open).collect()
+}
+
 /// Rotated files, the oldest first.
 fn rotated_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();

@@ -10,6 +10,7 @@ mod file;
 mod folder;
 mod writer;
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -20,6 +21,7 @@ use std::time::{Duration, SystemTime};
 use regauth_shared::audit::Link;
 use regauth_shared::event::{Event, EventKind};
 use regauth_shared::response::{AuditView, Problem};
+use regauth_shared::{ErrorBody, ErrorKind};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::oneshot;
@@ -258,6 +260,24 @@ impl Audit {
                 self.folder.display()
             ),
             hint: "make space or fix the folder's permissions; regauthd tries again every second".to_owned(),
+        })
+    }
+
+    /// Opens the record's files for reading, with all events so far. Names and files, the oldest first.
+    ///
+    /// # Errors
+    /// `not-found` if nothing is recorded, `failed` for an error of the file system.
+    pub(crate) async fn open_files(&self) -> Result<Vec<(String, File)>, ErrorBody> {
+        if self.queue.is_none() {
+            let error = ErrorBody::new(ErrorKind::NotFound, "this regauthd keeps no audit record");
+            return Err(error.hint("`audit = \"changes\"` in config.toml keeps one, from the next start on"));
+        }
+        self.flush().await;
+        let folder = self.folder.clone();
+        let opened = tokio::task::spawn_blocking(move || file::open_all(&folder)).await;
+        opened.map_err(io::Error::from).flatten().map_err(|error| {
+            let message = format!("cannot read the audit record in {}: {error}", self.folder.display());
+            ErrorBody::new(ErrorKind::Failed, message)
         })
     }
 

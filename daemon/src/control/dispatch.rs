@@ -4,6 +4,7 @@ use regauth_shared::frame::Answer;
 use regauth_shared::{ErrorBody, Request};
 use serde::Serialize;
 
+use crate::control::audit_files::OpenRecord;
 use crate::control::controller::Controller;
 use crate::control::metrics;
 use crate::control::presence::{self, Presence};
@@ -20,6 +21,8 @@ pub(crate) enum Reply {
     Line(String),
     /// Line after line, to the end of the connection.
     Stream(Viewer),
+    /// One line with open files.
+    Files(OpenRecord),
 }
 
 /// Carries out one line of the protocol.
@@ -67,6 +70,10 @@ async fn carry_out(controller: &Controller, request: Request, presence: Presence
         Request::Traffic(request) => answer(Ok(traffic::traffic(controller, &request))),
         Request::Watch(request) => match Viewer::admit(controller, request) {
             Ok(viewer) => Reply::Stream(viewer),
+            Err(error) => answer::<()>(Err(error)),
+        },
+        Request::AuditFiles(_) => match OpenRecord::open(controller).await {
+            Ok(record) => Reply::Files(record),
             Err(error) => answer::<()>(Err(error)),
         },
         Request::SetUpstream(request) => answer(set_upstream::set_upstream(controller, request).await),

@@ -5,7 +5,8 @@
 //! sources with [`probe`] and [`new_registry`], has a [`widening`] permitted, then changes and publishes the [`state`]. [`error`] turns errors of stores
 //! and files into answers.
 //!
-//! [`presence`] has a person permit what widens where a token goes or what it may do. [`watch`] streams events to viewers, and [`metrics`] serves counters over HTTP.
+//! [`presence`] has a person permit what widens where a token goes or what it may do. [`watch`] streams events to viewers, [`audit_files`] hands
+//! out the audit record, and [`metrics`] serves counters over HTTP.
 //!
 //! [`maintenance`] has the tasks that run without a request. [`token_check`] asks registries on behalf of the data path.
 //! [`problems`] lists what a person should fix, and [`certificate_files`] reads the configured certificate files again for it.
@@ -15,6 +16,7 @@ pub(crate) mod presence;
 pub(crate) mod server;
 mod user_places;
 
+mod audit_files;
 pub(crate) mod metrics;
 pub(crate) mod verbs;
 mod watch;

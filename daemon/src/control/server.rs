@@ -204,6 +204,7 @@ async fn answer_requests(stream: UnixStream, peer: Peer, controller: &Controller
         match Box::pin(dispatch(controller, &peer, &line)).await {
             Reply::Line(line) => lines.send(line).await?,
             Reply::Stream(viewer) => return viewer.stream(lines).await,
+            Reply::Files(record) => record.send(lines.get_ref()).await?,
         }
     }
 }

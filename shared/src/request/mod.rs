@@ -96,6 +96,8 @@ pub enum Request {
     /// Streams events. Answer: [`crate::response::Watching`], then one [`crate::event::Event`] per line until the daemon or
     /// the client ends the connection.
     Watch(Watch),
+    /// Opens the files of the audit record. Answer: [`crate::response::AuditFiles`], with the open files.
+    AuditFiles(Nothing),
     /// Reports the metrics as text. Answer: [`crate::response::Metrics`].
     Metrics(Metrics),
     /// Writes a company's proxy and roots into the configuration. Answer: [`crate::response::UpstreamSet`].

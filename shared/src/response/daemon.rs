@@ -171,6 +171,15 @@ pub struct Watching {
     pub pid: u32,
 }
 
+/// Answer to `audit-files`. The files come with the answer's first byte, open for reading, as file descriptors (unix(7),
+/// `SCM_RIGHTS`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct AuditFiles {
+    /// Names of the files, the oldest first, in the order of their descriptors.
+    pub files: Vec<String>,
+}
+
 /// Answer to `stop`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -16,8 +16,8 @@ mod traffic;
 pub use access::{GrantList, GrantUrl, GrantView, Granted, Revoked, WritesChanged};
 pub use configuration::{ConfigurationChange, ConfigurationChanged, Definition, Exported};
 pub use daemon::{
-    AuditView, LogLevels, Metrics, Problem, Reloaded, SocketOrigin, Sockets, Status, Stopping, UpstreamProxy,
-    UpstreamSet, Watching,
+    AuditFiles, AuditView, LogLevels, Metrics, Problem, Reloaded, SocketOrigin, Sockets, Status, Stopping,
+    UpstreamProxy, UpstreamSet, Watching,
 };
 pub use registry::{
     CredentialState, CredentialView, RegistryAdded, RegistryChecked, RegistryList, RegistryProblem, RegistryRemoved,

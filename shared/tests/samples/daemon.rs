@@ -5,8 +5,8 @@ use regauth_shared::audit::{LineHash, Link};
 use regauth_shared::event::Operation;
 use regauth_shared::request::{Log, LogLevel, Metrics, Nothing, SetUpstream, Watch};
 use regauth_shared::response::{
-    AuditView, LogLevels, Problem, Reloaded, SocketOrigin, Sockets, Status, Stopping, UpstreamProxy, UpstreamSet,
-    Watching,
+    AuditFiles, AuditView, LogLevels, Problem, Reloaded, SocketOrigin, Sockets, Status, Stopping, UpstreamProxy,
+    UpstreamSet, Watching,
 };
 
 use super::store::store;
@@ -34,6 +34,7 @@ pub(super) fn requests() -> Vec<(&'static str, Request)> {
         ),
         ("set-upstream-least", Request::SetUpstream(SetUpstream::default())),
         ("metrics", Request::Metrics(Metrics::default())),
+        ("audit-files", Request::AuditFiles(Nothing {})),
         ("reload", Request::Reload(Nothing {})),
         (
             "log",
@@ -89,6 +90,8 @@ pub(super) fn answers(each: &mut impl EachAnswer) {
         },
     );
     each.check("watch", Watching { pid: 4242 });
+    let files = ["audit-000000000001.jsonl", "audit.jsonl"].map(str::to_owned).to_vec();
+    each.check("audit-files", AuditFiles { files });
     each.check(
         "stop",
         Stopping {
