@@ -63,7 +63,7 @@ fn a_served_user_looks_narrows_and_rotates() {
     verified.says("record is whole");
     let exported = case.exits(ME, &["audit", "export"], exit_code::DONE);
     exported.says("\"event\":\"request\"");
-    case.exits(OTHER, &["audit"], exit_code::UNREACHABLE);
+    case.exits(OTHER, &["audit"], exit_code::NOT_FOUND);
     case.exits(ROOT, &["allow", "corp", "--for", "5m"], exit_code::DONE);
     assert_eq!(case.put(ME), 200);
     case.exits(ME, &["deny", "corp"], exit_code::DONE);
