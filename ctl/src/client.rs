@@ -140,6 +140,11 @@ impl Client {
         }
     }
 
+    /// True if nothing listens on the control socket, so that no daemon runs and none can be started by a connection.
+    pub(crate) fn is_absent(&self) -> bool {
+        matches!(self.connect(), Err(Errno::NOENT | Errno::NOTDIR | Errno::CONNREFUSED))
+    }
+
     /// Checks that a daemon runs and speaks our protocol version, without a request.
     ///
     /// Commands call it before they ask a person for anything.

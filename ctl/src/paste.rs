@@ -17,6 +17,30 @@ pub(crate) fn token<'a>(text: &'a str, scheme: &str) -> &'a str {
     without_quotes(text)
 }
 
+/// Login in place of a token, which a registry may reject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PastedLogin {
+    /// Value of a header: `Basic` and base64 of a user name and a token.
+    BasicHeader,
+    /// User name and token, with a colon between them.
+    UserAndToken,
+}
+
+/// The login that a token's text may be. `None` for a scheme that sends the text as it is, such as `raw`.
+pub(crate) fn login(token: &str, scheme: &str) -> Option<PastedLogin> {
+    if !["bearer", "basic"].contains(&scheme) {
+        return None;
+    }
+    let is_base64 = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "+/=-_".contains(c));
+    let encoded = without_word(token, "basic ");
+    if encoded.len() < token.len() && is_base64(encoded) {
+        return Some(PastedLogin::BasicHeader);
+    }
+    let (user, password) = token.split_once(':')?;
+    let is_login = !user.is_empty() && !password.is_empty() && !token.contains(char::is_whitespace);
+    is_login.then_some(PastedLogin::UserAndToken)
+}
+
 /// The URL in a text that was pasted or given with a flag.
 pub(crate) fn url(text: &str) -> &str {
     let text = without_key(text.trim(), URL_KEYS);
@@ -94,6 +118,25 @@ mod tests {
             ("\"", "basic", "\""),
         ] {
             assert_eq!(token(pasted, scheme), token_in_it, "{pasted:?} {scheme}");
+        }
+    }
+
+    #[test]
+    fn a_login_in_place_of_a_token_is_recognised() {
+        let (header, pair) = (Some(PastedLogin::BasicHeader), Some(PastedLogin::UserAndToken));
+        for (text, scheme, expected) in [
+            ("Basic bWU6dG9r", "bearer", header),
+            ("basic bWU6dG8=", "basic", header),
+            ("Basic bWU6dG9r", "raw", None),
+            ("Basic bWU6dG9r", "X-Api-Key: {token}", None),
+            ("me@corp.example:tok", "bearer", pair),
+            ("tok", "bearer", None),
+            ("basic pass word", "basic", None),
+            ("pass: word", "basic", None),
+            (":tok", "bearer", None),
+            ("basic", "bearer", None),
+        ] {
+            assert_eq!(login(text, scheme), expected, "{text} {scheme}");
         }
     }
 

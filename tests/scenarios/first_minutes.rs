@@ -4,6 +4,8 @@
 use std::fs;
 use std::path::Path;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use regauth_tests::auth_gate::Scheme;
 use regauth_tests::cargo::Cargo;
 use regauth_tests::daemon::Daemon;
@@ -144,7 +146,7 @@ fn an_https_index_becomes_a_sparse_one_and_the_user_name_is_asked_for() {
     let url = registry.index().replace("sparse+", "");
     let ca = registry.ca().display().to_string();
     let index = registry.index();
-    let script = |index: &str| {
+    let try_to_add = |index: &str, token: &str| {
         let words = [
             "add-registry",
             "corp",
@@ -154,11 +156,25 @@ fn an_https_index_becomes_a_sparse_one_and_the_user_name_is_asked_for() {
             &ca,
             "--token-stdin",
         ];
-        daemon.ctl_with_input(&words, TOKEN)
+        daemon.ctl_with_input(&words, token)
     };
+    let script = |index: &str| try_to_add(index, TOKEN);
     let refused = script(&index).exits(4).json;
     let hint = refused["err"]["hint"].as_str().unwrap();
     assert!(hint.contains("--username USER"), "{refused}");
+    // Pasted logins are described, and not repeated.
+    let pair = format!("{USERNAME}:{TOKEN}");
+    let header = format!("Basic {}", STANDARD.encode(&pair));
+    for (pasted, description) in [
+        (&pair, "only the part of the token's text after the colon"),
+        (&header, "the value of a `Basic` header"),
+    ] {
+        let refused = try_to_add(&index, pasted).exits(4).json;
+        let hint = refused["err"]["hint"].as_str().unwrap();
+        assert!(hint.contains("--scheme basic --username USER"), "{refused}");
+        assert!(hint.contains(description), "{refused}");
+        assert!(!refused.to_string().contains(pasted), "{refused}");
+    }
     let refused = script(&url.replace("https://", "")).exits(2).json;
     let hint = refused["err"]["hint"].as_str().unwrap();
     assert!(hint.contains(&index), "{refused}");

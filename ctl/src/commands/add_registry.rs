@@ -4,6 +4,8 @@
 mod preflight;
 mod wizard;
 
+pub(super) use self::preflight::BASIC_HEADER;
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +21,7 @@ use crate::client::{Client, Reply};
 use crate::daemon_info::{is_git_index, provider_command};
 use crate::error;
 use crate::output::{self, Report};
+use crate::paste::{self, PastedLogin};
 use crate::presets::{self, Preset};
 use crate::proof;
 use crate::team_file::Location;
@@ -181,15 +184,17 @@ pub(crate) fn run(mut arguments: Arguments, client: &Client, folders: &Folders) 
     };
     let preset = arguments.preset;
     let request = Request::AddRegistry(Box::new(arguments.request(&name, token.clone())?));
-    let names_user = arguments.scheme.is_some() || arguments.username.is_some();
-    let check = (!names_user).then(|| arguments.request(&name, None)).transpose()?;
+    let (scheme, username) = (arguments.scheme.as_deref(), arguments.username.as_deref());
+    let pasted = token.as_ref().and_then(|token| pasted_login(token, scheme, username));
+    let lacks_user = username.is_none() && scheme.is_none_or(|scheme| scheme == "bearer");
+    let check = lacks_user.then(|| arguments.request(&name, None)).transpose()?;
     let reply = match &owner {
         Some(owner) => proof::call(client, request, &arguments.token, owner),
         None => client.call(&request),
     };
     let reply: Reply<RegistryAdded> = reply.map_err(|error| {
         let error = with_rejection_hint(error, preset);
-        preflight::with_user_name_hint(error, check, client)
+        preflight::with_user_name_hint(error, check, pasted, client)
     })?;
     let provider = provider_command(folders);
     let command = arguments.command_without_questions();
@@ -259,6 +264,16 @@ pub(super) fn add(
     Ok(added)
 }
 
+/// The login that the token's text may be.
+fn pasted_login(token: &Secret, scheme: Option<&str>, username: Option<&str>) -> Option<PastedLogin> {
+    paste::login(token.expose(), scheme.unwrap_or_else(|| default_scheme(username)))
+}
+
+/// Scheme of a registry without one: the daemon's default.
+fn default_scheme(username: Option<&str>) -> &'static str {
+    if username.is_some() { "basic" } else { "bearer" }
+}
+
 fn read_token(
     flags: &TokenFlags,
     name: &RegistryName,
@@ -268,9 +283,7 @@ fn read_token(
 ) -> Result<Secret, ErrorBody> {
     flags.read(|| {
         client.ping()?;
-        // The daemon's defaults.
-        let default = if username.is_some() { "basic" } else { "bearer" };
-        let scheme = scheme.unwrap_or(default);
+        let scheme = scheme.unwrap_or_else(|| default_scheme(username));
         Ok(TokenPrompt {
             text: format!("Token for {name} ({}): ", registry_text::scheme(scheme, username)),
             scheme: scheme.to_owned(),

@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 
 use regauth_shared::request::{ByName, Rotate};
 use regauth_shared::response::{RegistryView, Rotated};
-use regauth_shared::{ErrorBody, RegistryName, Request, Secret};
+use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request, Secret};
 
+use super::add_registry::BASIC_HEADER;
 use super::registry_text;
 use crate::client::Client;
 use crate::output::{self, Report};
+use crate::paste::{self, PastedLogin};
 use crate::token::{TokenFlags, TokenPrompt};
 
 /// Replace a registry's token
@@ -41,13 +43,30 @@ Examples:
 /// Rotates the token.
 pub(crate) fn run(arguments: Arguments, client: &Client) -> Result<Report, ErrorBody> {
     let token = new_token(&arguments, client)?;
+    let login = token.as_ref().and_then(|token| paste::login(token.expose(), BEARER));
     let reply = client.call(&Request::Rotate(Rotate {
         name: arguments.name,
         token,
         verify: !arguments.no_verify,
-    }))?;
+    }));
+    let reply = reply.map_err(|error| with_login_hint(error, login))?;
     Ok(Report::from_reply(reply, describe))
 }
+
+/// Adds to the error of a rejected token that it is a header.
+fn with_login_hint(error: ErrorBody, login: Option<PastedLogin>) -> ErrorBody {
+    if error.kind != ErrorKind::TokenRejected || login != Some(PastedLogin::BasicHeader) {
+        return error;
+    }
+    let hint = error
+        .hint
+        .as_deref()
+        .map_or_else(String::new, |hint| format!("; {hint}"));
+    error.hint(format!("{BASIC_HEADER}: give the token alone{hint}"))
+}
+
+/// A `Basic` header is one for every scheme but `raw`, which accepts it.
+const BEARER: &str = "bearer";
 
 /// Rotates to a token that the person types or the flags name.
 pub(super) fn with_token(

@@ -8,12 +8,14 @@ use regauth_shared::request::{ByName, Nothing};
 use regauth_shared::response::{RegistryList, RegistryRemoved, Status};
 use regauth_shared::{ErrorBody, ErrorKind, Request, exit_code};
 use serde::Serialize;
+use toml_edit::DocumentMut;
 
 use super::{stop, upstream};
 use crate::client::Client;
 use crate::output::{self, Report};
 use crate::service::{Health, Installation};
 use crate::setup::{self, SetupPlan};
+use crate::shell::quote_sh;
 use crate::{error, prompt};
 
 /// Undo every setup and the service
@@ -23,7 +25,8 @@ use crate::{error, prompt};
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// Also remove every registry with its token, and delete regauth's files
+    /// Also remove every registry with its token, and delete regauth's files. Without a running daemon, tokens in the
+    /// keychain stay
     #[arg(long)]
     purge: bool,
 
@@ -59,7 +62,11 @@ pub(crate) fn run(arguments: &Arguments, client: &Client, folders: &Folders) -> 
     }
     let mut done = Uninstalled::default();
     if arguments.purge {
-        remove_registries(arguments, client, &mut done)?;
+        if client.is_absent() && !client.is_guarded() {
+            done.notes.extend(leftover_in_keychain(folders));
+        } else {
+            remove_registries(arguments, client, &mut done)?;
+        }
     }
     undo_setups(arguments, folders, &mut done);
     remove_service(arguments, client, folders, &mut done);
@@ -122,6 +129,35 @@ fn remove_registries(arguments: &Arguments, client: &Client, done: &mut Uninstal
         done.record("remove the company's proxy and its password".to_owned(), removed);
     }
     Ok(())
+}
+
+/// Note about the tokens that only a daemon deletes; `None` if they are in files, or if there are none.
+fn leftover_in_keychain(folders: &Folders) -> Option<String> {
+    let text = fs::read_to_string(folders.config_file()).ok()?;
+    let config = text.parse::<DocumentMut>().ok();
+    let store = config.as_ref().and_then(|config| config.get("store")?.as_str());
+    if matches!(store, Some("vault" | "memory")) {
+        return None;
+    }
+    let service = keychain_service(folders);
+    let how = if cfg!(target_os = "macos") {
+        format!("delete the items of the service {service} in Keychain Access")
+    } else {
+        format!("secret-tool clear service {}", quote_sh(&service))
+    };
+    Some(format!(
+        "no regauthd ran, so tokens and keys in the keychain stay; to delete them: {how}"
+    ))
+}
+
+/// Attribute `service` of the daemon's items in the keychain: `regauth`, or `regauth@HOME` if a home was given.
+fn keychain_service(folders: &Folders) -> String {
+    let Some(home) = &folders.home else {
+        return "regauth".to_owned();
+    };
+    let home = std::path::absolute(home).unwrap_or_else(|_| home.clone());
+    let home: PathBuf = home.components().collect();
+    format!("regauth@{}", home.display())
 }
 
 fn undo_setups(arguments: &Arguments, folders: &Folders, done: &mut Uninstalled) {

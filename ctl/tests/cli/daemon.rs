@@ -245,3 +245,29 @@ fn times_out_on_a_daemon_that_neither_answers_nor_greets() {
     assert_eq!(run.code, Some(3), "{run:?}");
     assert!(run.stderr.contains("did not answer within 10 s"), "{run:?}");
 }
+
+#[test]
+fn a_purge_without_a_daemon_deletes_the_files_and_names_the_items_of_the_keychain() {
+    for (store, stays) in [("keychain", true), ("vault", false)] {
+        let home = Home::empty();
+        let config = home.path().join("config.toml");
+        std::fs::write(&config, format!("store = \"{store}\"\n")).unwrap();
+        std::fs::create_dir(home.path().join("state")).unwrap();
+        let run = home.run(&["uninstall", "--purge", "--yes"]);
+        assert_eq!(run.code, Some(0), "{run:?}");
+        assert!(!config.exists() && !home.path().join("state").exists(), "{run:?}");
+        let command = format!("secret-tool clear service regauth@{}", home.path().display());
+        assert_eq!(run.stdout.contains(&command), stays, "{run:?}");
+    }
+}
+
+#[test]
+fn a_purge_deletes_nothing_while_another_program_listens() {
+    let home = Home::empty();
+    let config = home.path().join("config.toml");
+    std::fs::write(&config, "store = \"keychain\"\n").unwrap();
+    let _peer = home.peer("nonsense".to_owned(), vec![golden("response/list")]);
+    let run = home.run(&["uninstall", "--purge", "--yes"]);
+    assert_eq!(run.code, Some(3), "{run:?}");
+    assert!(config.exists(), "{run:?}");
+}

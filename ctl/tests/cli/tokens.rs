@@ -16,6 +16,20 @@ fn sends_a_token_from_stdin() {
 }
 
 #[test]
+fn a_rejected_token_that_is_a_header_is_named_and_not_repeated() {
+    let (home, peer) = Home::answering(&[golden("response/show"), golden("error/token-rejected")]);
+    let run = home.run_with_stdin(&["rotate", "corp", "--token-stdin"], b"Basic bWU6czNjcmV0");
+    assert_eq!(run.code, Some(4), "{run:?}");
+    assert!(
+        run.stderr
+            .contains("the value of a `Basic` header, with a user name and the token in base64: give the token alone"),
+        "{run:?}"
+    );
+    assert!(!run.stderr.contains("bWU6"), "{run:?}");
+    assert_eq!(peer.requests().len(), 2);
+}
+
+#[test]
 fn sends_a_token_from_an_environment_variable() {
     let (home, peer) = Home::answering(&[golden("response/rotate")]);
     let mut command = home.command(&["rotate", "corp", "--token-env", "CORP_TOKEN"]);

@@ -10,6 +10,7 @@ use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request};
 use super::{Arguments, readable};
 use crate::client::Client;
 use crate::output::print_to_stderr;
+use crate::paste::PastedLogin;
 use crate::presets::Username;
 use crate::prompt;
 
@@ -34,22 +35,53 @@ pub(super) fn require_passed(request: AddRegistry, client: &Client) -> Result<()
     }
 }
 
-/// Adds the missing user name to the error of a rejected token, if the registry asks for one. `check` is the registry's
-/// definition, if it has neither a scheme nor a user name.
-pub(super) fn with_user_name_hint(mut error: ErrorBody, check: Option<AddRegistry>, client: &Client) -> ErrorBody {
-    let Some(check) = check.filter(|_| error.kind == ErrorKind::TokenRejected) else {
+/// Adds to the error of a rejected token how to give the user name: if the token's text is a login, or the registry asks for
+/// one. `check` is the registry's definition, if it has no user name.
+pub(super) fn with_user_name_hint(
+    mut error: ErrorBody,
+    check: Option<AddRegistry>,
+    pasted: Option<PastedLogin>,
+    client: &Client,
+) -> ErrorBody {
+    if error.kind != ErrorKind::TokenRejected {
         return error;
+    }
+    let advice = match (check, pasted) {
+        (None, Some(PastedLogin::BasicHeader)) => format!("{BASIC_HEADER}; give the token alone"),
+        (Some(_), Some(PastedLogin::BasicHeader)) => {
+            format!("{BASIC_HEADER}: repeat with --scheme basic --username USER, and give the token alone")
+        }
+        (Some(check), pasted) => match wants_user_name(check, pasted, client) {
+            Some(advice) => advice,
+            None => return error,
+        },
+        (None, _) => return error,
     };
+    let hint = error.hint.take().map_or_else(String::new, |hint| format!("; {hint}"));
+    error.hint(advice + &hint)
+}
+
+/// Advice for a registry that asks for a user name with the token. A scheme that was given may be right, unless the token is
+/// a login.
+fn wants_user_name(check: AddRegistry, pasted: Option<PastedLogin>, client: &Client) -> Option<String> {
+    let is_login = pasted == Some(PastedLogin::UserAndToken);
+    if check.scheme.is_some() && !is_login {
+        return None;
+    }
     let checked = client.call::<RegistryChecked>(&Request::CheckRegistry(Box::new(check)));
     let challenges = checked.map(|reply| reply.answer.challenges).unwrap_or_default();
     let wants = |scheme: &str| challenges.iter().any(|challenge| challenge == scheme);
-    if wants("basic") && !wants("bearer") {
-        let hint = error.hint.take().map_or_else(String::new, |hint| format!("; {hint}"));
-        error.hint = Some(format!(
-            "the registry asks for a user name with the token: repeat with --username USER{hint}"
-        ));
+    if !wants("basic") || wants("bearer") {
+        return None;
     }
-    error
+    let how = if is_login {
+        "--scheme basic --username USER, and give only the part of the token's text after the colon"
+    } else {
+        "--username USER"
+    };
+    Some(format!(
+        "the registry asks for a user name with the token: repeat with {how}"
+    ))
 }
 
 impl Arguments {
@@ -179,5 +211,8 @@ impl Arguments {
     }
 }
 
+/// Description of a token that is one, without a part of it.
+pub(crate) const BASIC_HEADER: &str =
+    "the text is the value of a `Basic` header, with a user name and the token in base64";
 const UNTRUSTED: &str = "certificate-untrusted";
 const NO_INDEX: &str = "no-index";
