@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -32,6 +32,8 @@ pub struct ContainerRegistry {
     pub nginx: Nginx,
     authority: Authority,
     folder: TempDir,
+    /// Image of [`Self::sample_image`], which several clients may ask for at once.
+    image_folder: OnceLock<PathBuf>,
     _registry: Process,
     _tokens: HttpServer,
 }
@@ -87,6 +89,7 @@ impl ContainerRegistry {
             nginx,
             authority,
             folder,
+            image_folder: OnceLock::new(),
             _registry: registry,
             _tokens: tokens,
         }
@@ -105,10 +108,11 @@ impl ContainerRegistry {
 
     /// Source of an image without layers, for skopeo.
     pub fn sample_image(&self) -> String {
-        let image = self.folder.path().join("image");
-        if !image.exists() {
+        let image = self.image_folder.get_or_init(|| {
+            let image = self.folder.path().join("image");
             write_image(&image);
-        }
+            image
+        });
         format!("dir:{}", image.display())
     }
 
