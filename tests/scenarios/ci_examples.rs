@@ -228,7 +228,7 @@ fn image(dockerfile: &str, job: &Job) -> TempDir {
     let folder = TempDir::new().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     for source in copy.split(' ').filter_map(|word| word.strip_prefix("/usr/bin/")) {
-        fs::copy(binary(source), folder.path().join(source)).unwrap();
+        exec::copy_program(&binary(source), &folder.path().join(source));
     }
     let ca = folder.path().join("ca.pem");
     fs::copy(job.registry.ca(), &ca).unwrap();

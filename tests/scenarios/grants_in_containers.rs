@@ -323,7 +323,7 @@ fn doctor_in_a_container_names_the_grant_the_bundle_or_the_network() {
     let granted = fixture.grant("docker", &["--registry", "corp"]);
     let programs = fixture.folder.path().join("programs");
     fs::create_dir(&programs).unwrap();
-    fs::copy(binary("regauthctl"), programs.join("regauthctl")).unwrap();
+    exec::copy_program(&binary("regauthctl"), &programs.join("regauthctl"));
     let outdated = fixture.folder.path().join("outdated");
     fs::create_dir(&outdated).unwrap();
     fs::write(outdated.join("ca-bundle.pem"), "").unwrap();

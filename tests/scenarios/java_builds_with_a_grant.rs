@@ -157,7 +157,7 @@ impl<'a> BearersMaven<'a> {
     /// A grant whose URL is in a file, which `regauthctl forward` reads.
     fn by_forwarder(&self, goals: &[&str]) -> Output {
         let copy = self.home.join("regauthctl");
-        fs::copy(binary("regauthctl"), &copy).unwrap();
+        exec::copy_program(&binary("regauthctl"), &copy);
         let bundle = self.home.join("certificates/ca-bundle.pem").display().to_string();
         let forward = [
             copy.to_str().unwrap(),

@@ -132,7 +132,7 @@ fn with_cores(program: &Path, folder: &Path) -> Command {
 fn daemon_of_nobody() -> (exec::RunningCommand, TempDir) {
     let folder = TempDir::new().unwrap();
     let [program, home] = ["regauthd", "home"].map(|name| folder.path().join(name));
-    fs::copy(regauth_tests::programs::binary("regauthd"), &program).unwrap();
+    exec::copy_program(&regauth_tests::programs::binary("regauthd"), &program);
     fs::create_dir(&home).unwrap();
     for (path, mode) in [(folder.path(), 0o755), (&program, 0o755), (&home, 0o700)] {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();

@@ -283,7 +283,7 @@ fn installed(job: &Job) -> TempDir {
     let folder = TempDir::new().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     for name in ["regauthctl", "regauthd", "cargo-credential-regauth"] {
-        fs::copy(binary(name), folder.path().join(name)).unwrap();
+        exec::copy_program(&binary(name), &folder.path().join(name));
     }
     let ca = folder.path().join("ca.pem");
     fs::copy(job.registry.ca(), &ca).unwrap();

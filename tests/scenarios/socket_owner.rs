@@ -64,7 +64,7 @@ impl PlantedSocket {
         // As `/tmp`: everybody may create files.
         fs::set_permissions(folder.path(), Permissions::from_mode(0o1777)).unwrap();
         for name in ["regauthctl", "cargo-credential-regauth"] {
-            fs::copy(programs::binary(name), folder.path().join(name)).unwrap();
+            exec::copy_program(&programs::binary(name), &folder.path().join(name));
         }
         let mut python = exec::as_user(ATTACKER, folder.path());
         // Another user cannot enter the folder of a python3 that root installed for itself.

@@ -51,7 +51,7 @@ fn a_control_socket_for_a_group_admits_its_members() {
     let folder = TempDir::new().unwrap();
     let location = |name: &str| folder.path().join(name);
     let ctl = location("regauthctl");
-    fs::copy(binary("regauthctl"), &ctl).unwrap();
+    exec::copy_program(&binary("regauthctl"), &ctl);
     fs::create_dir(location("run")).unwrap();
     std::os::unix::fs::chown(location("run"), None, Some(MEMBER)).unwrap();
     for (path, mode) in [(folder.path(), 0o755), (&ctl, 0o755), (&location("run"), 0o750)] {
