@@ -61,7 +61,7 @@ fn an_invalid_command_line_is_a_usage_error() {
         ("rotate corp", "--token-stdin"),
         ("rotate corp sentinel-in-the-wrong-location", "unexpected argument"),
         ("rotate corp --token-stdin --token-env HOME", "cannot be used with"),
-        ("show", "NAME"),
+        ("show", "the only registry is corp: regauthctl show corp"),
         ("allow corp --for soon", "a number with a unit"),
         ("allow corp --for 0s", "a number with a unit"),
         ("allow corp --for 48h", "24 hours"),
