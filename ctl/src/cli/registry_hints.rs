@@ -82,11 +82,12 @@ impl PartialLine {
         Some(list.registries.iter().map(|view| view.name.to_string()).collect())
     }
 
+    /// Program with the flags that lead to the same daemon. A typed folder is not repeated: it may be a misplaced token.
     fn program(&self) -> &'static str {
-        if self.system {
-            "regauthctl --system"
-        } else {
-            "regauthctl"
+        match (self.system, &self.home) {
+            (true, _) => "regauthctl --system",
+            (false, Some(_)) => "regauthctl --home DIR",
+            (false, None) => "regauthctl",
         }
     }
 }

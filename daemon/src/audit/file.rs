@@ -37,6 +37,8 @@ pub(super) struct RecordFile {
     lock: FolderLock,
     current: Option<Current>,
     link: Link,
+    /// Text of the last write, kept for its memory.
+    lines: String,
 }
 
 /// The file that lines are appended to.
@@ -63,6 +65,7 @@ impl RecordFile {
             lock: FolderLock::new(folder),
             current: None,
             link: Link::START,
+            lines: String::new(),
         }
     }
 
@@ -125,16 +128,17 @@ impl RecordFile {
         if rotates {
             self.rotate()?;
         }
-        self.write(bytes, events.iter().map(|event| Content::Event(event)))?;
+        self.write(events.iter().map(|event| Content::Event(event)))?;
         if rotates { self.prune() } else { Ok(()) }
     }
 
-    /// Writes lines of about `bytes` in one call, or none of them.
-    fn write<'a>(&mut self, bytes: usize, contents: impl Iterator<Item = Content<'a>>) -> io::Result<()> {
+    /// Writes lines in one call, or none of them.
+    fn write<'a>(&mut self, contents: impl Iterator<Item = Content<'a>>) -> io::Result<()> {
         let mut link = self.link;
         let first_line = link.line + 1;
-        let mut lines = String::with_capacity(bytes);
-        contents.for_each(|content| link.append(&content, &mut lines));
+        let lines = &mut self.lines;
+        lines.clear();
+        contents.for_each(|content| link.append(&content, lines));
         let current = self.current.as_mut().ok_or(io::ErrorKind::NotFound)?;
         if let Err(error) = current.file.write_all(lines.as_bytes()) {
             // A full disk may have taken some of the bytes.
@@ -172,7 +176,7 @@ impl RecordFile {
                     line = link.line + 1,
                     "removed an incomplete line from the audit record"
                 );
-                self.write(0, [Content::Note(Note::Repaired { time, bytes })].into_iter())
+                self.write([Content::Note(Note::Repaired { time, bytes })].into_iter())
             }
             Some(Fault::Damaged) => {
                 tracing::error!(
@@ -180,7 +184,7 @@ impl RecordFile {
                     "the last line of the audit record cannot be read; `regauthctl audit verify` checks the record"
                 );
                 self.rotate()?;
-                self.write(0, [Content::Note(Note::Damaged { time })].into_iter())
+                self.write([Content::Note(Note::Damaged { time })].into_iter())
             }
         }
     }
@@ -270,7 +274,7 @@ impl RecordFile {
             .unwrap_or_else(|| self.folder.join(CURRENT_FILE));
         let through = last_link(newest).or_else(|| first_link(&next)).unwrap_or(Link::START);
         let time = unix_milliseconds(SystemTime::now());
-        self.write(0, [Content::Note(Note::Pruned { time, through })].into_iter())?;
+        self.write([Content::Note(Note::Pruned { time, through })].into_iter())?;
         tracing::info!(through = through.line, "deleted old lines of the audit record");
         oldest.iter().chain([newest]).try_for_each(std::fs::remove_file)
     }

@@ -1,7 +1,7 @@
 //! `audit-files`: hands the open files of the audit record to a client, which may not open them itself.
 //!
 //! A guarded daemon's files belong to a user of its own. Its users may look at the record, as at everything else that they
-//! watch. The descriptors are open for reading only, and their files are never written through them.
+//! watch. The descriptors are open for reading only.
 
 use std::fs::File;
 use std::io::{self, IoSlice};

@@ -2,11 +2,11 @@
 //!
 //! In the order of a request: [`server`] accepts and frames lines, [`dispatch`] has one exhaustive match, [`verbs`] has one
 //! file for each verb or pair of verbs. A verb works on the [`controller`]: it checks the request, asks registries and
-//! sources with [`probe`] and [`new_registry`], has a [`widening`] permitted, then changes and publishes the [`state`]. [`error`] turns errors of stores
-//! and files into answers.
+//! sources with [`probe`] and [`new_registry`], has a [`widening`] permitted, then changes and publishes the [`state`].
+//! [`error`] turns errors of stores and files into answers.
 //!
-//! [`presence`] has a person permit what widens where a token goes or what it may do. [`watch`] streams events to viewers, [`audit_files`] hands
-//! out the audit record, and [`metrics`] serves counters over HTTP.
+//! [`presence`] has a person permit what widens where a token goes or what it may do. [`watch`] streams events to viewers,
+//! [`audit_files`] hands out the audit record, and [`metrics`] serves counters over HTTP.
 //!
 //! [`maintenance`] has the tasks that run without a request. [`token_check`] asks registries on behalf of the data path.
 //! [`problems`] lists what a person should fix, and [`certificate_files`] reads the configured certificate files again for it.

@@ -204,7 +204,8 @@ async fn answer_requests(stream: UnixStream, peer: Peer, controller: &Controller
         match Box::pin(dispatch(controller, &peer, &line)).await {
             Reply::Line(line) => lines.send(line).await?,
             Reply::Stream(viewer) => return viewer.stream(lines).await,
-            Reply::Files(record) => record.send(lines.get_ref()).await?,
+            // The end of the connection as well, so that files which nobody takes are few: the kernel limits them for all.
+            Reply::Files(record) => return Ok(record.send(lines.get_ref()).await?),
         }
     }
 }

@@ -172,7 +172,7 @@ pub struct Watching {
 }
 
 /// Answer to `audit-files`. The files come with the answer's first byte, open for reading, as file descriptors (unix(7),
-/// `SCM_RIGHTS`).
+/// `SCM_RIGHTS`). The connection then ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct AuditFiles {

@@ -23,7 +23,7 @@ pub(super) async fn relay_both_ways(mut downstream: ClientStream, mut upstream: 
     }
 }
 
-/// How a tunnel has ended.
+/// End of a tunnel.
 #[derive(Debug)]
 enum Ending {
     /// Nothing is left to be sent.
