@@ -11,6 +11,7 @@ use regauth_shared::response::RegistryList;
 use regauth_shared::{ErrorBody, Request};
 
 use super::help::command;
+use crate::shell::quote_sh;
 use crate::{connect, error};
 
 /// Error with the next command; `None` if clap's own error says enough.
@@ -82,12 +83,14 @@ impl PartialLine {
         Some(list.registries.iter().map(|view| view.name.to_string()).collect())
     }
 
-    /// Program with the flags that lead to the same daemon. A typed folder is not repeated: it may be a misplaced token.
-    fn program(&self) -> &'static str {
-        match (self.system, &self.home) {
-            (true, _) => "regauthctl --system",
-            (false, Some(_)) => "regauthctl --home DIR",
-            (false, None) => "regauthctl",
+    /// Program with the flags that lead to the same daemon. What was typed as `--home` is repeated only if it is a folder:
+    /// anything else may be a misplaced token.
+    fn program(&self) -> String {
+        match &self.home {
+            _ if self.system => "regauthctl --system".to_owned(),
+            Some(home) if home.is_dir() => format!("regauthctl --home {}", quote_sh(&home.display().to_string())),
+            Some(_) => "regauthctl --home DIR".to_owned(),
+            None => "regauthctl".to_owned(),
         }
     }
 }

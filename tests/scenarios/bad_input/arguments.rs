@@ -55,13 +55,17 @@ fn a_wrong_flag_or_value_of_add_registry_is_a_usage_error() {
 #[test]
 fn an_invalid_command_line_is_a_usage_error() {
     let fixture = Fixture::start();
+    let show = format!(
+        "the only registry is corp: regauthctl --home {} show corp",
+        fixture.home().display()
+    );
     for (line, says) in [
         ("add-registry new --token-stdin", "--index"),
         ("add-registry", "NAME"),
         ("rotate corp", "--token-stdin"),
         ("rotate corp sentinel-in-the-wrong-location", "unexpected argument"),
         ("rotate corp --token-stdin --token-env HOME", "cannot be used with"),
-        ("show", "the only registry is corp: regauthctl show corp"),
+        ("show", show.as_str()),
         ("allow corp --for soon", "a number with a unit"),
         ("allow corp --for 0s", "a number with a unit"),
         ("allow corp --for 48h", "24 hours"),
