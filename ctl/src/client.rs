@@ -140,6 +140,16 @@ impl Client {
         }
     }
 
+    /// True if a person is at the terminal and reads the answer: not with `--json`.
+    pub(crate) fn has_person(&self) -> bool {
+        self.is_at_terminal
+    }
+
+    /// True if the daemon has a person confirm each request of this user that widens anything, in a dialogue with its details.
+    pub(crate) fn asks_a_person(&self) -> bool {
+        self.is_guarded && !rustix::process::geteuid().is_root()
+    }
+
     /// True if nothing listens on the control socket, so that no daemon runs and none can be started by a connection.
     pub(crate) fn is_absent(&self) -> bool {
         matches!(self.connect(), Err(Errno::NOENT | Errno::NOTDIR | Errno::CONNREFUSED))

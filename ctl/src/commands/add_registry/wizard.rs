@@ -96,7 +96,7 @@ impl Arguments {
     }
 
     /// The command that does the same without a question, with the token on stdin; `None` if nothing was asked.
-    pub(super) fn command_without_questions(&self) -> Option<String> {
+    fn command_without_questions(&self) -> Option<String> {
         if self.answers.is_empty() {
             return None;
         }
@@ -107,6 +107,20 @@ impl Arguments {
         let words = given.chain(self.answers.iter().cloned()).chain(token);
         let words = words.map(|word| quote_sh(&word));
         Some(format!("regauthctl {}", words.collect::<Vec<_>>().join(" ")))
+    }
+
+    /// The command that does the same without a question, as lines for the person; empty if nothing was asked.
+    pub(super) fn shown_command(&self) -> String {
+        let command = self.command_without_questions();
+        let command = command.map(|line| format!("\nThe same without questions:\n\n{line}\n"));
+        command.unwrap_or_default()
+    }
+
+    /// Keeps an answer that matters only if other questions were asked, too.
+    pub(super) fn keep_further_answer(&mut self, flag: &str) {
+        if !self.answers.is_empty() {
+            self.keep_answer(&[flag]);
+        }
     }
 
     /// Keeps an answer for the command without questions.
