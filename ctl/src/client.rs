@@ -264,8 +264,11 @@ impl Client {
 
     /// True if polkit or macOS asks the person about this request, unless a rule decides.
     fn will_ask(&self, daemon: &Hello, request: &Request) -> bool {
-        let asks = |guarded: Guarded| self.is_guarded || guarded.asks != Asks::GuardedOnly;
-        daemon.asks && request.guarded().is_some_and(asks) && !request.has_proof()
+        let asks = |guarded: Guarded| match self.is_guarded {
+            true => guarded.asks != Asks::OrTakesToken || !request.has_proof(),
+            false => guarded.asks != Asks::GuardedOnly && !request.has_proof(),
+        };
+        daemon.asks && request.guarded().is_some_and(asks)
     }
 
     fn open(&self) -> Result<(Connection, Hello), ErrorBody> {
