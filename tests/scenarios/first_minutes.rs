@@ -169,7 +169,7 @@ fn an_https_index_becomes_a_sparse_one_and_the_user_name_is_asked_for() {
     let pair = format!("{USERNAME}:{TOKEN}");
     let header = format!("Basic {}", STANDARD.encode(&pair));
     for (pasted, description) in [
-        (&pair, "only the part of the token's text after the colon"),
+        (&pair, "only the part after the colon"),
         (&header, "the value of a `Basic` header"),
     ] {
         let refused = try_to_add(&index, pasted).exits(4).json;
@@ -205,6 +205,20 @@ fn an_https_index_becomes_a_sparse_one_and_the_user_name_is_asked_for() {
     }
     assert_eq!(added["username"], USERNAME);
     assert_eq!(added["index"], registry.index());
+
+    // The verbs that replace the token describe a pasted login too.
+    for verb in ["rotate", "login"] {
+        for (pasted, description) in [
+            (&pair, "only the part after the colon"),
+            (&header, "the value of a `Basic` header"),
+        ] {
+            let refused = daemon.ctl_with_input(&[verb, "corp", "--token-stdin"], pasted);
+            let refused = refused.exits(4).json;
+            let hint = refused["err"]["hint"].as_str().unwrap();
+            assert!(hint.contains(description), "{verb}: {refused}");
+            assert!(!refused.to_string().contains(pasted), "{refused}");
+        }
+    }
 }
 
 /// The registry answers 404 where it has nothing, so nobody has to be asked.

@@ -4,8 +4,6 @@
 mod preflight;
 mod wizard;
 
-pub(super) use self::preflight::BASIC_HEADER;
-
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -281,7 +279,10 @@ pub(super) fn add(
         ..request(token.clone())
     };
     let reply = client.call(&Request::AddRegistry(Box::new(request)));
-    let reply: Reply<RegistryAdded> = reply.map_err(|error| with_rejection_hint(error, preset))?;
+    let (scheme, username) = (unchecked.scheme.as_deref(), unchecked.username.as_deref());
+    let pasted = token.as_ref().and_then(|token| pasted_login(token, scheme, username));
+    let reply: Reply<RegistryAdded> =
+        reply.map_err(|error| paste::with_login_hint(with_rejection_hint(error, preset), pasted))?;
     let mut added = reply.answer;
     git_index::complete(&mut added, decision, client, token.clone());
     offered_locations::settle(&mut added, decision, client, token);

@@ -4,13 +4,12 @@ use std::collections::BTreeSet;
 
 use regauth_shared::request::{ByName, Rotate};
 use regauth_shared::response::{RegistryView, Rotated};
-use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request, Secret};
+use regauth_shared::{ErrorBody, RegistryName, Request, Secret};
 
-use super::add_registry::BASIC_HEADER;
 use super::registry_text;
 use crate::client::Client;
 use crate::output::{self, Report};
-use crate::paste::{self, PastedLogin};
+use crate::paste;
 use crate::token::{TokenFlags, TokenPrompt};
 
 /// Replace a registry's token
@@ -42,31 +41,21 @@ Examples:
 
 /// Rotates the token.
 pub(crate) fn run(arguments: Arguments, client: &Client) -> Result<Report, ErrorBody> {
-    let token = new_token(&arguments, client)?;
-    let login = token.as_ref().and_then(|token| paste::login(token.expose(), BEARER));
+    let name = arguments.name.clone();
+    // Before the prompt, so that nobody pastes a token for a registry that does not exist.
+    let view: RegistryView = client.call(&Request::Show(ByName { name }))?.answer;
+    let token = new_token(&arguments, &view)?;
+    let login = token
+        .as_ref()
+        .and_then(|token| paste::login(token.expose(), &view.scheme));
     let reply = client.call(&Request::Rotate(Rotate {
         name: arguments.name,
         token,
         verify: !arguments.no_verify,
     }));
-    let reply = reply.map_err(|error| with_login_hint(error, login))?;
+    let reply = reply.map_err(|error| paste::with_login_hint(error, login))?;
     Ok(Report::from_reply(reply, describe))
 }
-
-/// Adds to the error of a rejected token that it is a header.
-fn with_login_hint(error: ErrorBody, login: Option<PastedLogin>) -> ErrorBody {
-    if error.kind != ErrorKind::TokenRejected || login != Some(PastedLogin::BasicHeader) {
-        return error;
-    }
-    let hint = error
-        .hint
-        .as_deref()
-        .map_or_else(String::new, |hint| format!("; {hint}"));
-    error.hint(format!("{BASIC_HEADER}: give the token alone{hint}"))
-}
-
-/// A `Basic` header is one for every scheme but `raw`, which accepts it.
-const BEARER: &str = "bearer";
 
 /// Rotates to a token that the person types or the flags name.
 pub(super) fn with_token(
@@ -80,21 +69,11 @@ pub(super) fn with_token(
 }
 
 /// Reads the new token; `None` if the registry has another source than the store.
-///
-/// Looks the registry up before it prompts, so that nobody pastes a token for a registry that does not exist.
-fn new_token(arguments: &Arguments, client: &Client) -> Result<Option<Secret>, ErrorBody> {
-    let show = || {
-        client.call::<RegistryView>(&Request::Show(ByName {
-            name: arguments.name.clone(),
-        }))
-    };
-    if arguments.token.is_given() {
-        return arguments.token.read(|| Ok(prompt(&show()?.answer))).map(Some);
+fn new_token(arguments: &Arguments, view: &RegistryView) -> Result<Option<Secret>, ErrorBody> {
+    if arguments.token.is_given() || view.source == "store" {
+        return arguments.token.read(|| Ok(prompt(view))).map(Some);
     }
-    match show()?.answer {
-        view if view.source == "store" => arguments.token.read(|| Ok(prompt(&view))).map(Some),
-        _ => Ok(None),
-    }
+    Ok(None)
 }
 
 fn prompt(view: &RegistryView) -> TokenPrompt {

@@ -10,7 +10,7 @@ use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request};
 use super::{Arguments, readable};
 use crate::client::Client;
 use crate::output::print_to_stderr;
-use crate::paste::PastedLogin;
+use crate::paste::{self, PastedLogin};
 use crate::presets::Username;
 use crate::prompt;
 
@@ -38,7 +38,7 @@ pub(super) fn require_passed(request: AddRegistry, client: &Client) -> Result<()
 /// Adds to the error of a rejected token how to give the user name: if the token's text is a login, or the registry asks for
 /// one. `check` is the registry's definition, if it has no user name.
 pub(super) fn with_user_name_hint(
-    mut error: ErrorBody,
+    error: ErrorBody,
     check: Option<AddRegistry>,
     pasted: Option<PastedLogin>,
     client: &Client,
@@ -46,19 +46,18 @@ pub(super) fn with_user_name_hint(
     if error.kind != ErrorKind::TokenRejected {
         return error;
     }
-    let advice = match (check, pasted) {
-        (None, Some(PastedLogin::BasicHeader)) => format!("{BASIC_HEADER}; give the token alone"),
+    let user_name = match (check, pasted) {
         (Some(_), Some(PastedLogin::BasicHeader)) => {
-            format!("{BASIC_HEADER}: repeat with --scheme basic --username USER, and give the token alone")
+            Some("repeat with --scheme basic --username USER and the token alone".to_owned())
         }
-        (Some(check), pasted) => match wants_user_name(check, pasted, client) {
-            Some(advice) => advice,
-            None => return error,
-        },
-        (None, _) => return error,
+        (Some(check), pasted) => wants_user_name(check, pasted, client),
+        (None, _) => None,
     };
-    let hint = error.hint.take().map_or_else(String::new, |hint| format!("; {hint}"));
-    error.hint(advice + &hint)
+    let error = match user_name {
+        Some(advice) => paste::with_advice(error, &advice),
+        None => error,
+    };
+    paste::with_login_hint(error, pasted)
 }
 
 /// Advice for a registry that asks for a user name with the token. A scheme that was given may be right, unless the token is
@@ -75,7 +74,7 @@ fn wants_user_name(check: AddRegistry, pasted: Option<PastedLogin>, client: &Cli
         return None;
     }
     let how = if is_login {
-        "--scheme basic --username USER, and give only the part of the token's text after the colon"
+        "--scheme basic --username USER"
     } else {
         "--username USER"
     };
@@ -211,8 +210,5 @@ impl Arguments {
     }
 }
 
-/// Description of a token that is one, without a part of it.
-pub(crate) const BASIC_HEADER: &str =
-    "the text is the value of a `Basic` header, with a user name and the token in base64";
 const UNTRUSTED: &str = "certificate-untrusted";
 const NO_INDEX: &str = "no-index";
