@@ -29,6 +29,7 @@ mod new_registry;
 pub(crate) mod notifications;
 mod probe;
 mod problems;
+mod review;
 pub(crate) mod token_check;
 mod token_service;
 mod widening;
