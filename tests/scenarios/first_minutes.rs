@@ -19,6 +19,8 @@ use regauth_tests::user::User;
 use tempfile::TempDir;
 
 const TOKEN: &str = "t0ken-of-the-first-minutes";
+/// Question about the downloads and the API, which the index names.
+const LOCATIONS: &str = "Send the token there as well? (y/N) ";
 const SHIP: &str = r#"ship = { version = "1", registry = "corp" }"#;
 
 fn registry() -> Registry {
@@ -67,6 +69,7 @@ fn the_wizard_leads_from_pasted_lines_and_an_unknown_authority_to_a_build() {
     );
     shown += &terminal.read_until(&format!("Token for corp (basic, {USERNAME}): "));
     terminal.type_without_echo(&format!("Authorization: Bearer {TOKEN}"));
+    shown += &answer(&mut terminal, &[(LOCATIONS, "y")]);
     let (rest, status) = terminal.finish();
     shown = format!("{shown}{rest}").replace('\r', "");
     assert!(status.success(), "{shown}");
@@ -85,7 +88,7 @@ fn the_wizard_leads_from_pasted_lines_and_an_unknown_authority_to_a_build() {
     let (_, command) = shown.split_once("The same without questions:\n\n").unwrap();
     let words: Vec<_> = command.lines().next().unwrap().split(' ').skip(1).collect();
     let other = Daemon::start();
-    assert_eq!(words.last(), Some(&"--token-stdin"), "{command}");
+    assert!(words.ends_with(&["--yes", "--token-stdin"]), "{command}");
     let piped = format!(" \"Bearer {TOKEN}\" \n");
     let added = other.ctl_with_input(&words, &piped).succeeds().json;
     let shown_there = daemon.ctl(&["show", "corp"]).succeeds().json;
@@ -126,6 +129,7 @@ fn the_wizard_asks_for_no_token_that_a_program_prints() {
         ("nothing for cargo): ", ""),
         ("https:// URL: ", &registry.index()),
         ("User name (the registry asks for one): ", USERNAME),
+        (LOCATIONS, "y"),
     ];
     let mut shown = answer(&mut terminal, &answers);
     let (rest, status) = terminal.finish();
@@ -137,7 +141,9 @@ fn the_wizard_asks_for_no_token_that_a_program_prints() {
     assert!(words.ends_with(&source), "{command}");
     let other = Daemon::start();
     other.ctl(&words).succeeds();
-    assert_eq!(other.ctl(&["show", "corp"]).json["username"], USERNAME);
+    let [here, there] = [&daemon, &other].map(|daemon| daemon.ctl(&["show", "corp"]).json);
+    assert_eq!(there["username"], USERNAME);
+    assert_eq!(here["scopes"], there["scopes"]);
 
     // Flags that nothing can come of are refused before the first question.
     for token_flags in [&["--token-env", "HOME"], &["--token-env", "NOT_SET_ANYWHERE"]] {
@@ -227,11 +233,23 @@ fn an_https_index_becomes_a_sparse_one_and_the_user_name_is_asked_for() {
     answer(&mut terminal, &answers);
     terminal.read_until("Token for corp");
     terminal.type_without_echo(&format!("  \"{TOKEN}\"  "));
+    let named = answer(&mut terminal, &[(LOCATIONS, "")]);
     let (shown, status) = terminal.finish();
     assert!(status.success(), "{shown}");
     // The command without questions has the index that was meant, and not the one that was given.
-    assert!(shown.contains(&format!("--index {index} ")) && !shown.contains(&quoted), "{shown}");
+    assert!(
+        shown.contains(&format!("--index {index} ")) && !shown.contains(&quoted),
+        "{shown}"
+    );
     let added = daemon.ctl(&["show", "corp"]).json;
+    // Without a yes, the token goes to the index alone, and a command adds the rest.
+    assert_eq!(added["scopes"], serde_json::json!([url]));
+    for location in ["/api/cargo/crates/", "/api/cargo/api/v1/"] {
+        let location = registry.nginx.url(location);
+        assert!(named.contains(&location), "{named}");
+        let command = format!("`regauthctl add-scope corp {location}`");
+        assert!(shown.replace("\r\n", " ").contains(&command), "{shown}");
+    }
     assert_eq!(added["username"], USERNAME);
     assert_eq!(added["index"], registry.index());
 
@@ -277,8 +295,11 @@ fn a_sparse_index_without_sparse_in_front_is_recognised() {
         "{shown}"
     );
     terminal.type_without_echo(TOKEN);
+    answer(&mut terminal, &[(LOCATIONS, "y")]);
     assert!(terminal.finish().1.success());
-    assert_eq!(daemon.ctl(&["show", "corp"]).json["index"], registry.index());
+    let added = daemon.ctl(&["show", "corp"]).json;
+    assert_eq!(added["index"], registry.index());
+    assert_eq!(added["scopes"].as_array().unwrap().len(), 3, "{added}");
 }
 
 #[test]

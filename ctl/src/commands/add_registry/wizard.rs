@@ -94,10 +94,17 @@ impl Arguments {
     }
 
     /// The command that does the same without a question, with the token on stdin; `None` if nothing was asked.
-    pub(super) fn command_without_questions(&self) -> Option<String> {
+    fn command_without_questions(&self) -> Option<String> {
         let reads_token = !self.source.is_external() || self.source.credential_of.is_some();
         let given = std::env::args().skip(1).collect();
         self.answers.command(given, reads_token && !self.token.is_given())
+    }
+
+    /// The command that does the same without a question, as lines for the person; empty if nothing was asked.
+    pub(super) fn shown_command(&self) -> String {
+        let command = self.command_without_questions();
+        let command = command.map(|line| format!("\nThe same without questions:\n\n{line}\n"));
+        command.unwrap_or_default()
     }
 
     fn prompt_for_name(&mut self, client: &Client) -> Result<RegistryName, ErrorBody> {
