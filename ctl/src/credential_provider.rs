@@ -20,7 +20,7 @@ use url::Url;
 
 use crate::client::Client;
 use crate::output::{self, print_to_stderr};
-use crate::{connect, error, paste, token};
+use crate::{connect, error, own_commands, paste, token};
 
 /// Serves cargo on stdin and stdout until cargo closes them.
 pub(crate) fn run() -> ExitCode {
@@ -195,6 +195,7 @@ fn folders(args: &[&str]) -> Result<Folders, ErrorBody> {
             ));
         }
     };
+    own_commands::set_flags(home, false);
     connect::folders(home)
 }
 
@@ -221,6 +222,7 @@ fn normalized_url(text: &str) -> Option<String> {
 }
 
 fn to_cargo_error(error: ErrorBody) -> Error {
+    let error = own_commands::with_flags_in_error(error);
     Error::from(match error.hint {
         Some(hint) => format!("{}; {hint}", error.message),
         None => error.message,

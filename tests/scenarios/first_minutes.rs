@@ -112,6 +112,48 @@ fn the_wizard_leads_from_pasted_lines_and_an_unknown_authority_to_a_build() {
     assert_eq!(daemon.ctl(&["status"]).exit, 3);
 }
 
+/// A program prints the token, so only the other values are asked for.
+#[test]
+fn the_wizard_asks_for_no_token_that_a_program_prints() {
+    let (registry, daemon) = (registry(), Daemon::start());
+    let user = User::new(&daemon);
+    let ca = registry.ca().display().to_string();
+    user.write("token", TOKEN);
+    let token = user.home().join("token").display().to_string();
+    let source = ["--source-command", "cat", token.as_str()];
+
+    let mut terminal = at_terminal(&user, &[&["add-registry", "--ca-file", &ca], &source[..]].concat());
+    let answers = [
+        ("such as corp): ", "corp"),
+        ("another kind of registry): ", ""),
+        ("nothing for cargo): ", ""),
+        ("https:// URL: ", &registry.index()),
+        ("User name (the registry asks for one): ", USERNAME),
+        (LOCATIONS, "y"),
+    ];
+    let mut shown = answer(&mut terminal, &answers);
+    let (rest, status) = terminal.finish();
+    shown = format!("{shown}{rest}").replace('\r', "");
+    assert!(status.success() && !shown.contains("Token for"), "{shown}");
+
+    let (_, command) = shown.split_once("The same without questions:\n\n").unwrap();
+    let words: Vec<_> = command.lines().next().unwrap().split(' ').skip(1).collect();
+    assert!(words.ends_with(&source), "{command}");
+    let other = Daemon::start();
+    other.ctl(&words).succeeds();
+    let [here, there] = [&daemon, &other].map(|daemon| daemon.ctl(&["show", "corp"]).json);
+    assert_eq!(there["username"], USERNAME);
+    assert_eq!(here["scopes"], there["scopes"]);
+
+    // Flags that nothing can come of are refused before the first question.
+    for token_flags in [&["--token-env", "HOME"], &["--token-env", "NOT_SET_ANYWHERE"]] {
+        let source = if token_flags[1] == "HOME" { &source[..] } else { &[] };
+        let (shown, status) = at_terminal(&user, &[&["add-registry"], &token_flags[..], source].concat()).finish();
+        assert!(!shown.contains("such as corp") && !status.success(), "{shown}");
+        assert!(shown.contains("--token-env"), "{shown}");
+    }
+}
+
 #[test]
 fn nobody_types_a_token_for_a_registry_that_cannot_be_added() {
     let (registry, daemon) = (registry(), Daemon::start());
@@ -194,6 +236,11 @@ fn an_https_index_becomes_a_sparse_one_and_the_user_name_is_asked_for() {
     let named = answer(&mut terminal, &[(LOCATIONS, "")]);
     let (shown, status) = terminal.finish();
     assert!(status.success(), "{shown}");
+    // The command without questions has the index that was meant, and not the one that was given.
+    assert!(
+        shown.contains(&format!("--index {index} ")) && !shown.contains(&quoted),
+        "{shown}"
+    );
     let added = daemon.ctl(&["show", "corp"]).json;
     // Without a yes, the token goes to the index alone, and a command adds the rest.
     assert_eq!(added["scopes"], serde_json::json!([url]));

@@ -1,6 +1,7 @@
 //! `regauthctl add-registry`: completes the arguments (`wizard`), asks the registry what it says without a token
 //! (`preflight`), reads the token, sends the request, prints the client settings.
 
+mod answers;
 mod preflight;
 mod wizard;
 
@@ -14,6 +15,7 @@ use regauth_shared::response::RegistryAdded;
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request, Secret, request};
 use serde_json::Value;
 
+use self::answers::Answers;
 use super::offered_locations::{self, Decision, LocationFlags};
 use super::{add_from, git_index, registry_text};
 use crate::client::{Client, Reply};
@@ -115,9 +117,9 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     source: SourceFlags,
 
-    /// Flags that stand for the answers of a person.
+    /// Answers of a person.
     #[arg(skip)]
-    answers: Vec<String>,
+    answers: Answers,
 
     /// True once the registry has been asked, by the questions about its URL.
     #[arg(skip)]
@@ -171,6 +173,7 @@ pub(crate) fn run(mut arguments: Arguments, client: &Client, folders: &Folders) 
         return add_from::run(&options, client, folders);
     }
     arguments.ca_file.as_deref().map(readable).transpose()?;
+    arguments.check_token_flags()?;
     let name = arguments.complete(client)?;
     let owner = arguments.source.credential_of.clone();
     let is_asked_later = owner.is_some() || (arguments.source.is_external() && !arguments.token.is_given());
@@ -202,6 +205,18 @@ pub(crate) fn run(mut arguments: Arguments, client: &Client, folders: &Folders) 
 }
 
 impl Arguments {
+    /// Refuses, before any question, a token that nothing would use, and a variable that is not set.
+    fn check_token_flags(&self) -> Result<(), ErrorBody> {
+        let is_used = !self.source.is_external() || self.source.credential_of.is_some();
+        if self.token.is_given() && !is_used {
+            return Err(
+                error::usage("a token was given, and a source from which the daemon gets the token itself")
+                    .hint("leave out --token-stdin and --token-env, or the source"),
+            );
+        }
+        self.token.check_variable()
+    }
+
     /// Settles what the index names, and describes the added registry.
     fn report(
         mut self,
@@ -218,7 +233,7 @@ impl Arguments {
         let (mut added, decision) = (reply.answer, self.locations.decision(client));
         git_index::complete(&mut added, decision, client, token.clone());
         if let Some(flag) = offered_locations::settle(&mut added, decision, client, token) {
-            self.keep_further_answer(flag);
+            self.answers.keep_further(flag);
         }
         let text = describe(&added, &provider);
         Ok(Report::from_value(&added, text)?.with_lines(&self.shown_command()))

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use regauth_shared::request::{ByName, Rotate};
 use regauth_shared::response::{RegistryView, Rotated};
-use regauth_shared::{ErrorBody, RegistryName, Request, Secret};
+use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request, Secret};
 
 use super::registry_text;
 use crate::client::Client;
@@ -41,20 +41,26 @@ Examples:
 
 /// Rotates the token.
 pub(crate) fn run(arguments: Arguments, client: &Client) -> Result<Report, ErrorBody> {
-    let name = arguments.name.clone();
-    // Before the prompt, so that nobody pastes a token for a registry that does not exist.
-    let view: RegistryView = client.call(&Request::Show(ByName { name }))?.answer;
-    let token = new_token(&arguments, &view)?;
-    let login = token
-        .as_ref()
-        .and_then(|token| paste::login(token.expose(), &view.scheme));
+    let (token, scheme) = new_token(&arguments, client)?;
     let reply = client.call(&Request::Rotate(Rotate {
-        name: arguments.name,
-        token,
+        name: arguments.name.clone(),
+        token: token.clone(),
         verify: !arguments.no_verify,
     }));
-    let reply = reply.map_err(|error| paste::with_login_hint(error, login))?;
+    let reply = reply.map_err(|error| match (error.kind, token) {
+        (ErrorKind::TokenRejected, Some(token)) => {
+            let scheme = scheme.or_else(|| Some(view(&arguments.name, client).ok()?.scheme));
+            let login = scheme.and_then(|scheme| paste::login(token.expose(), &scheme));
+            paste::with_login_hint(error, login)
+        }
+        _ => error,
+    })?;
     Ok(Report::from_reply(reply, describe))
+}
+
+fn view(name: &RegistryName, client: &Client) -> Result<RegistryView, ErrorBody> {
+    let show = Request::Show(ByName { name: name.clone() });
+    Ok(client.call(&show)?.answer)
 }
 
 /// Rotates to a token that the person types or the flags name.
@@ -68,12 +74,26 @@ pub(super) fn with_token(
     run(arguments, client)
 }
 
-/// Reads the new token; `None` if the registry has another source than the store.
-fn new_token(arguments: &Arguments, view: &RegistryView) -> Result<Option<Secret>, ErrorBody> {
-    if arguments.token.is_given() || view.source == "store" {
-        return arguments.token.read(|| Ok(prompt(view))).map(Some);
-    }
-    Ok(None)
+/// Reads the new token; `None` if the registry has another source than the store. The scheme is known if it was needed.
+///
+/// Looks the registry up before it prompts, so that nobody pastes a token for a registry that does not exist.
+fn new_token(arguments: &Arguments, client: &Client) -> Result<(Option<Secret>, Option<String>), ErrorBody> {
+    let mut scheme = None;
+    let mut show = || {
+        let view = view(&arguments.name, client)?;
+        scheme = Some(view.scheme.clone());
+        Ok(view)
+    };
+    let token = if arguments.token.is_given() {
+        Some(arguments.token.read(|| Ok(prompt(&show()?)))?)
+    } else {
+        let view = show()?;
+        let is_stored = view.source == "store";
+        is_stored
+            .then(|| arguments.token.read(|| Ok(prompt(&view))))
+            .transpose()?
+    };
+    Ok((token, scheme))
 }
 
 fn prompt(view: &RegistryView) -> TokenPrompt {

@@ -17,7 +17,10 @@ use crate::prompt;
 /// Result of the questions.
 pub(super) enum Preflight {
     /// A token may be asked for.
-    Passed(RegistryChecked),
+    Passed {
+        /// Authentication schemes that the registry asks for, in lower case.
+        challenges: Vec<String>,
+    },
     /// No token would work at this URL.
     Problem(ErrorBody),
 }
@@ -93,14 +96,19 @@ impl Arguments {
         if self.is_checked || self.no_verify || !self.token.asks_a_person() || !prompt::is_interactive() {
             return Ok(());
         }
-        match self.check_with_person(name, client)? {
-            Preflight::Passed(checked) => self.prompt_for_username(&checked),
-            Preflight::Problem(error) => Err(error),
+        let given = self.index.clone();
+        let challenges = match self.check_with_person(name, client)? {
+            Preflight::Passed { challenges } => challenges,
+            Preflight::Problem(error) => return Err(error),
+        };
+        if let Some(index) = self.index.as_deref().filter(|index| given.as_deref() != Some(*index)) {
+            self.answers.keep(&["--index", index]);
         }
+        self.prompt_for_username(&challenges)
     }
 
     /// Asks the registry. An untrusted certificate leads to the question for a CA file, and a git index that is none to
-    /// `sparse+`.
+    /// `sparse+`. With `--no-verify`, no problem of the registry counts.
     ///
     /// # Errors
     /// The name is taken, or no daemon answers. A URL that is none is a problem.
@@ -111,9 +119,11 @@ impl Arguments {
                 Err(error) if error.kind == ErrorKind::Invalid => return Ok(Preflight::Problem(error)),
                 Err(error) => return Err(error),
             };
-            let Some(problem) = &checked.problem else {
+            let Some(problem) = checked.problem.as_ref().filter(|_| !self.no_verify) else {
                 self.ask_if_sparse(&checked)?;
-                return Ok(Preflight::Passed(checked));
+                return Ok(Preflight::Passed {
+                    challenges: checked.challenges,
+                });
             };
             let is_solved = match problem.cause.as_str() {
                 UNTRUSTED => self.prompt_for_ca_file(problem)?,
@@ -129,8 +139,8 @@ impl Arguments {
     }
 
     /// Asks for the user name if the registry wants Basic authentication, or does not tell.
-    pub(super) fn prompt_for_username(&mut self, checked: &RegistryChecked) -> Result<(), ErrorBody> {
-        if self.username.is_some() || self.scheme.is_some() || self.source.is_external() {
+    pub(super) fn prompt_for_username(&mut self, challenges: &[String]) -> Result<(), ErrorBody> {
+        if self.username.is_some() || self.scheme.is_some() || self.source.has_a_scheme() {
             return Ok(());
         }
         // The product's table knows which of its repositories want one.
@@ -138,7 +148,7 @@ impl Arguments {
         if location.is_some_and(|url| self.preset.is_some_and(|preset| preset.is_repository(url))) {
             return Ok(());
         }
-        let wants = |scheme: &str| checked.challenges.iter().any(|challenge| challenge == scheme);
+        let wants = |scheme: &str| challenges.iter().any(|challenge| challenge == scheme);
         let description = match self.preset.map(|preset| &preset.username) {
             Some(Username::Optional(description)) => *description,
             Some(_) => return Ok(()),
@@ -149,7 +159,7 @@ impl Arguments {
         };
         self.username = prompt::username(description)?;
         if let Some(username) = self.username.clone() {
-            self.keep_answer(&["--username", &username]);
+            self.answers.keep(&["--username", &username]);
         }
         Ok(())
     }
@@ -170,7 +180,7 @@ impl Arguments {
             return Ok(false);
         };
         let path = readable(&file)?;
-        self.keep_answer(&["--ca-file", &path]);
+        self.answers.keep(&["--ca-file", &path]);
         self.ca_file = Some(path.into());
         Ok(true)
     }
