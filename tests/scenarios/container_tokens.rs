@@ -12,7 +12,10 @@ use regauth_tests::daemon::Daemon;
 use regauth_tests::leak_scan::LeakScan;
 use regauth_tests::mock_server::MockServer;
 use regauth_tests::poll;
+use regauth_tests::programs::binary;
+use regauth_tests::terminal::Terminal;
 use regauth_tests::token_registry::TokenRegistry;
+use regauth_tests::user::User as Person;
 
 const USER: &str = "me";
 const PASSWORD: &str = "passw0rd-of-the-images";
@@ -254,7 +257,43 @@ fn a_token_service_on_another_host_gets_the_password_only_if_a_person_says_so() 
         "{message}"
     );
     registry.set_realm(&own);
-    add(&["--token-service", &own]).succeeds();
+    // A person is asked before the token, also for a service on the registry's own host.
+    let person = Person::new(&daemon);
+    let (ca, scope) = (registry.ca().display().to_string(), registry.url("/v2/"));
+    let words = [
+        "add-registry",
+        "corp",
+        "--kind",
+        "oci",
+        "--username",
+        USER,
+        "--scope",
+        &scope,
+        "--ca-file",
+        &ca,
+    ];
+    let at_terminal = |answer: &str| {
+        let mut terminal = Terminal::start(person.command(binary("regauthctl")).args(words));
+        let shown = terminal.read_until("Send the token there? (y/N) ");
+        assert!(shown.contains(&own) && !shown.contains("Token for"), "{shown}");
+        terminal.type_line(answer);
+        terminal
+    };
+    let (shown, status) = at_terminal("n").finish();
+    assert_eq!(status.code(), Some(i32::from(exit_code::REFUSED)), "{shown}");
+    assert!(
+        registry
+            .requests()
+            .iter()
+            .all(|(_, authorization)| authorization.is_none())
+    );
+    let mut terminal = at_terminal("y");
+    terminal.read_until("Token for corp");
+    terminal.type_without_echo(PASSWORD);
+    let (shown, status) = terminal.finish();
+    assert!(status.success(), "{shown}");
+    let added = daemon.ctl(&["show", "corp"]).json;
+    assert_eq!(added["token-service"], own, "{added}");
     assert_eq!(
         Curl::new()
             .behind(&daemon)
