@@ -1,6 +1,8 @@
 //! Container registries with a token service, as kind `oci`: regauthd gets the short tokens, with real skopeo and
 //! docker-registry, and with a registry that can end them.
 
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
 use std::thread;
 
 use regauth_shared::exit_code;
@@ -39,6 +41,15 @@ fn assert_tokens_stay(registry: &TokenRegistry, daemon: &Daemon) {
         let is_basic = authorization.is_some_and(|value| value.starts_with("Basic "));
         assert_eq!(is_basic, line == "GET /token", "{line}");
     }
+}
+
+/// Answer of the daemon to one line of its protocol.
+fn ask(daemon: &Daemon, line: &str) -> String {
+    let mut stream = UnixStream::connect(daemon.home().join("run/control.sock")).unwrap();
+    stream.write_all(format!("{line}\n").as_bytes()).unwrap();
+    let lines = BufReader::new(stream).lines();
+    // The first line is the daemon's hello.
+    lines.map(Result::unwrap).nth(1).unwrap()
 }
 
 fn assert_no_challenge(answer: &Response) {
@@ -281,6 +292,19 @@ fn a_token_service_on_another_host_gets_the_password_only_if_a_person_says_so() 
     };
     let (shown, status) = at_terminal("n").finish();
     assert_eq!(status.code(), Some(i32::from(exit_code::REFUSED)), "{shown}");
+    assert!(
+        registry
+            .requests()
+            .iter()
+            .all(|(_, authorization)| authorization.is_none())
+    );
+    // The daemon does not rely on the question: a registry may name another service by then.
+    let request = serde_json::json!({
+        "v": 1, "method": "add-registry", "name": "corp", "kind": "oci", "username": USER, "scopes": [scope], "ca-file": ca,
+        "token": PASSWORD, "offer-locations": true,
+    });
+    let refused = ask(&daemon, &request.to_string());
+    assert!(refused.contains("not-verified") && refused.contains(&own), "{refused}");
     assert!(
         registry
             .requests()
