@@ -15,6 +15,7 @@ use regauth_shared::paths::Folders;
 use regauth_shared::{ErrorBody, exit_code};
 
 use self::help::command;
+use self::registry_hints::PartialLine;
 use self::usage_error::finish_unparsed;
 use crate::client::Client;
 use crate::commands::{
@@ -24,7 +25,7 @@ use crate::commands::{
     verify, watch,
 };
 use crate::output::{self, Report};
-use crate::{completion, connect, error, setup as clients};
+use crate::{completion, connect, error, own_commands, setup as clients};
 
 /// Add registries to a running regauthd and rotate their tokens
 ///
@@ -139,8 +140,11 @@ pub(crate) fn run(arguments: Vec<OsString>) -> u8 {
     }
     match parse(arguments.clone()) {
         Ok(cli) if cli.verb.is_none() && !json && !io::stdout().is_terminal() => finish_without_verb(),
-        Ok(cli) => output::finish(execute(cli), json),
-        Err(error) => finish_unparsed(error, &arguments, json),
+        Ok(cli) => {
+            own_commands::set_flags(cli.home.as_deref(), cli.system);
+            output::finish(execute(cli), json)
+        }
+        Err(error) => finish_unparsed(error, &PartialLine::parse(&arguments), json),
     }
 }
 
@@ -221,6 +225,16 @@ fn show_overview(home: Option<&Path>, system: bool) -> Result<Report, ErrorBody>
         connect::user_daemon(&folders)
     };
     overview::run(&client, &folders)
+}
+
+/// Names of the verbs that need the daemon or its folders.
+#[cfg(test)]
+pub(crate) fn verbs_of_the_daemon() -> Vec<String> {
+    let command = DaemonVerb::augment_subcommands(clap::Command::new("regauthctl"));
+    command
+        .get_subcommands()
+        .map(|verb| verb.get_name().to_owned())
+        .collect()
 }
 
 /// Folders of the daemon that is asked.

@@ -140,6 +140,16 @@ impl Client {
         }
     }
 
+    /// True if a person is at the terminal and reads the answer: not with `--json`.
+    pub(crate) fn has_person(&self) -> bool {
+        self.is_at_terminal
+    }
+
+    /// True if the daemon has a person confirm each request of this user that widens anything, in a dialogue with its details.
+    pub(crate) fn asks_a_person(&self) -> bool {
+        self.is_guarded && !rustix::process::geteuid().is_root()
+    }
+
     /// True if nothing listens on the control socket, so that no daemon runs and none can be started by a connection.
     pub(crate) fn is_absent(&self) -> bool {
         matches!(self.connect(), Err(Errno::NOENT | Errno::NOTDIR | Errno::CONNREFUSED))
@@ -254,8 +264,11 @@ impl Client {
 
     /// True if polkit or macOS asks the person about this request, unless a rule decides.
     fn will_ask(&self, daemon: &Hello, request: &Request) -> bool {
-        let asks = |guarded: Guarded| self.is_guarded || guarded.asks != Asks::GuardedOnly;
-        daemon.asks && request.guarded().is_some_and(asks) && !request.has_proof()
+        let asks = |guarded: Guarded| match self.is_guarded {
+            true => guarded.asks != Asks::OrTakesToken || !request.has_proof(),
+            false => guarded.asks != Asks::GuardedOnly && !request.has_proof(),
+        };
+        daemon.asks && request.guarded().is_some_and(asks)
     }
 
     fn open(&self) -> Result<(Connection, Hello), ErrorBody> {

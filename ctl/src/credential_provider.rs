@@ -14,13 +14,13 @@ use regauth_shared::paths::Folders;
 use regauth_shared::placeholder::PLACEHOLDER;
 use regauth_shared::request::{ByName, Nothing, Rotate};
 use regauth_shared::response::{CredentialState, LoggedOut, RegistryList, RegistryView, Rotated};
-use regauth_shared::{ErrorBody, RegistryName, Request, Secret};
+use regauth_shared::{ErrorBody, RegistryName, Request};
 use secrecy::zeroize::Zeroizing;
 use url::Url;
 
 use crate::client::Client;
 use crate::output::{self, print_to_stderr};
-use crate::{connect, error, token};
+use crate::{connect, error, own_commands, paste, token};
 
 /// Serves cargo on stdin and stdout until cargo closes them.
 pub(crate) fn run() -> ExitCode {
@@ -111,13 +111,15 @@ impl ServedRegistry {
             Some(token) => Zeroizing::new((*token.as_ref().expose()).to_owned()),
             None => token::from_terminal(&format!("New token for {} ({}): ", self.name, self.scheme))?,
         };
-        let token = Secret::parse(&token).map_err(|invalid| error::usage(invalid.to_string()))?;
+        let token = token::parse_pasted(&token, &self.scheme).map_err(|invalid| error::usage(invalid.to_string()))?;
+        let login = paste::login(token.expose(), &self.scheme);
         let rotate = Request::Rotate(Rotate {
             name: self.name.clone(),
             token: Some(token),
             verify: true,
         });
-        let rotated: Rotated = self.client.call(&rotate)?.answer;
+        let rotated = self.client.call(&rotate);
+        let rotated: Rotated = rotated.map_err(|error| paste::with_login_hint(error, login))?.answer;
         print_to_stderr(&format!(
             "regauth: {} uses the new token from now on (generation {})\n",
             rotated.name, rotated.generation
@@ -193,6 +195,7 @@ fn folders(args: &[&str]) -> Result<Folders, ErrorBody> {
             ));
         }
     };
+    own_commands::set_flags(home, false);
     connect::folders(home)
 }
 
@@ -219,6 +222,7 @@ fn normalized_url(text: &str) -> Option<String> {
 }
 
 fn to_cargo_error(error: ErrorBody) -> Error {
+    let error = own_commands::with_flags_in_error(error);
     Error::from(match error.hint {
         Some(hint) => format!("{}; {hint}", error.message),
         None => error.message,

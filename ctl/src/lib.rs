@@ -7,7 +7,7 @@
 //! - `cli` parses the arguments and starts one of the `commands`; each verb is one file.
 //! - `token` reads tokens, `paste` finds values in what was pasted, `prompt` asks a person for other values, `presets` knows common registries.
 //! - `connect` chooses the daemon, `client` sends it a request after `socket_owner` has checked whose it is, `output` prints
-//!   the answer, `progress` shows that something takes long, `text_agent` lets polkit ask in a terminal, `duration` and `relative_time` read and write times. All errors are the protocol's `ErrorBody`; `error` makes those that start in this crate.
+//!   the answer, `own_commands` adds `--home` and `--system` to the commands in it, `progress` shows that something takes long, `text_agent` lets polkit ask in a terminal, `duration` and `relative_time` read and write times. All errors are the protocol's `ErrorBody`; `error` makes those that start in this crate.
 //! - `team_file` reads and writes a team's file of definitions.
 //! - `setup` edits clients' configuration and `environment` sets their variables in the syntax of a `shell`; both use
 //!   `daemon_info`. `doctor` checks the result.
@@ -38,6 +38,7 @@ mod duration;
 mod error;
 mod event_flags;
 mod output;
+mod own_commands;
 mod progress;
 mod relative_time;
 mod socket_owner;

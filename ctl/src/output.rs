@@ -17,6 +17,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::client::Reply;
 use crate::error::failed;
+use crate::own_commands::{with_flags, with_flags_in_error};
 pub(crate) use colour::fill;
 
 /// Result of a command: its text, its JSON and its exit code.
@@ -80,13 +81,13 @@ impl Report {
     }
 }
 
-/// Prints the result of a command and returns the exit code.
+/// Prints the result of a command and returns the exit code. With `--json`, an answer is printed as received.
 pub(crate) fn finish(result: Result<Report, ErrorBody>, json: bool) -> u8 {
-    match result {
+    match result.map_err(with_flags_in_error) {
         Ok(report) => {
             let text = match report.body {
                 Some(body) if json => format!("{body}\n"),
-                Some(_) => for_person(&without_control_characters(&report.text), &io::stdout()),
+                Some(_) => for_person(&with_flags(&without_control_characters(&report.text)), &io::stdout()),
                 None => report.text,
             };
             print(&text, report.exit_code)
@@ -139,7 +140,7 @@ fn is_printable_ascii(text: &[u8]) -> bool {
 
 /// Writes text to stderr and ignores errors: there is no other place to report them.
 pub(crate) fn print_to_stderr(text: &str) {
-    let _ = io::stderr().lock().write_all(text.as_bytes());
+    let _ = io::stderr().lock().write_all(with_flags(text).as_bytes());
 }
 
 /// Shows text on stderr, for a person who is about to be asked something. Control characters are replaced.
@@ -153,7 +154,8 @@ pub(crate) fn print_error(error: &ErrorBody) {
     if let Some(hint) = &error.hint {
         text.push_str(&format!("hint: {hint}\n"));
     }
-    print_to_stderr(&for_person(&without_control_characters(&text), &io::stderr()));
+    let text = with_flags(&without_control_characters(&text));
+    print_to_stderr(&for_person(&text, &io::stderr()));
 }
 
 /// Breaks long lines and adds colours, if the stream is a terminal.

@@ -1,6 +1,8 @@
 //! Values as people paste them: a token with its header, a URL with the line of a configuration file around it.
 //!
-//! The functions remove only what cannot be part of the value.
+//! The functions remove only what cannot be part of the value. What may be, is explained after a registry has rejected it.
+
+use regauth_shared::{ErrorBody, ErrorKind};
 
 /// The token in a text that was pasted at a prompt. `scheme` is the registry's, such as `bearer` or `X-Api-Key: {token}`.
 pub(crate) fn token<'a>(text: &'a str, scheme: &str) -> &'a str {
@@ -17,28 +19,63 @@ pub(crate) fn token<'a>(text: &'a str, scheme: &str) -> &'a str {
     without_quotes(text)
 }
 
-/// Login in place of a token, which a registry may reject.
+/// Login or header in place of a token, which a registry may reject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PastedLogin {
     /// Value of a header: `Basic` and base64 of a user name and a token.
     BasicHeader,
+    /// Value of a header: `Bearer` and a token, for a scheme that keeps the word.
+    BearerHeader,
     /// User name and token, with a colon between them.
     UserAndToken,
 }
 
-/// The login that a token's text may be. `None` for a scheme that sends the text as it is, such as `raw`.
-pub(crate) fn login(token: &str, scheme: &str) -> Option<PastedLogin> {
-    if !["bearer", "basic"].contains(&scheme) {
-        return None;
+impl PastedLogin {
+    /// Description of the text, without a part of it, and the text to give instead.
+    pub(crate) fn advice(self) -> &'static str {
+        match self {
+            Self::BasicHeader => {
+                "the text is the value of a `Basic` header, with a user name and the token in base64: give the token alone"
+            }
+            Self::BearerHeader => {
+                "the text begins with `Bearer`, which this registry's scheme sends too: give the token without that word"
+            }
+            Self::UserAndToken => {
+                "the text may be a user name and a token, with a colon between them: give only the part after the colon"
+            }
+        }
     }
+}
+
+/// The login that a token's text may be.
+pub(crate) fn login(token: &str, scheme: &str) -> Option<PastedLogin> {
     let is_base64 = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "+/=-_".contains(c));
-    let encoded = without_word(token, "basic ");
-    if encoded.len() < token.len() && is_base64(encoded) {
+    let after = |word| Some(without_word(token, word)).filter(|rest| rest.len() < token.len());
+    // With `raw`, the text is the header's value, and may be that of a `Basic` header.
+    if scheme != "raw" && after("basic ").is_some_and(is_base64) {
         return Some(PastedLogin::BasicHeader);
+    }
+    if !["bearer", "basic"].contains(&scheme) {
+        let bearer = after("bearer ").filter(|rest| !rest.contains(char::is_whitespace));
+        return bearer.map(|_| PastedLogin::BearerHeader);
     }
     let (user, password) = token.split_once(':')?;
     let is_login = !user.is_empty() && !password.is_empty() && !token.contains(char::is_whitespace);
     is_login.then_some(PastedLogin::UserAndToken)
+}
+
+/// Adds to the error of a rejected token what its text may be.
+pub(crate) fn with_login_hint(error: ErrorBody, login: Option<PastedLogin>) -> ErrorBody {
+    match login {
+        Some(login) if error.kind == ErrorKind::TokenRejected => with_advice(error, login.advice()),
+        _ => error,
+    }
+}
+
+/// Puts advice before an error's hint.
+pub(crate) fn with_advice(mut error: ErrorBody, advice: &str) -> ErrorBody {
+    let hint = error.hint.take().map_or_else(String::new, |hint| format!("; {hint}"));
+    error.hint(format!("{advice}{hint}"))
 }
 
 /// The URL in a text that was pasted or given with a flag.
@@ -128,7 +165,11 @@ mod tests {
             ("Basic bWU6dG9r", "bearer", header),
             ("basic bWU6dG8=", "basic", header),
             ("Basic bWU6dG9r", "raw", None),
-            ("Basic bWU6dG9r", "X-Api-Key: {token}", None),
+            ("Basic bWU6dG9r", "X-Api-Key: {token}", header),
+            ("Bearer tok", "X-Api-Key: {token}", Some(PastedLogin::BearerHeader)),
+            ("bearer tok", "raw", Some(PastedLogin::BearerHeader)),
+            ("bearer of words", "raw", None),
+            ("me:tok", "raw", None),
             ("me@corp.example:tok", "bearer", pair),
             ("tok", "bearer", None),
             ("basic pass word", "basic", None),

@@ -37,6 +37,16 @@ impl TokenFlags {
         self.token_stdin || self.token_env.is_some()
     }
 
+    /// Checks that the variable is set, so that nobody answers questions for nothing.
+    ///
+    /// # Errors
+    /// It is not, or is not text.
+    pub(crate) fn check_variable(&self) -> Result<(), ErrorBody> {
+        self.token_env
+            .as_deref()
+            .map_or(Ok(()), |name| from_environment(name).map(drop))
+    }
+
     /// True if [`TokenFlags::read`] would ask a person.
     pub(crate) fn asks_a_person(&self) -> bool {
         self.token_env.is_none() && io::stdin().is_terminal()
@@ -150,6 +160,13 @@ impl SourceFlags {
     pub(crate) fn is_external(&self) -> bool {
         let is_store = self.source.as_deref().is_none_or(|source| source == "store");
         !is_store || self.credential_of.is_some() || !self.command.command.is_empty()
+    }
+
+    /// True for a source that fetches tokens of one service, and so with one scheme. Others give any secret.
+    pub(crate) fn has_a_scheme(&self) -> bool {
+        let any_secret = ["store", "file:", "env:", "vault:", "1password:"];
+        let is_plain = |source: &str| any_secret.iter().any(|start| source.starts_with(start));
+        self.source.as_deref().is_some_and(|source| !is_plain(source))
     }
 }
 

@@ -198,6 +198,7 @@ fn request(name: &RegistryName, registry: &Registry, token: Option<Secret>) -> A
         },
         token,
         proof: None,
+        offer_locations: false,
         verify: false,
     }
 }

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 
 use crate::name::RegistryName;
+use crate::response::OfferedLocation;
 
 /// An index's `config.json`.
 ///
@@ -37,12 +38,13 @@ impl IndexConfig {
     /// Locations that the index names, as URLs of the caller's type. A text that is no such URL is left out.
     pub fn locations<U: FromStr>(&self) -> impl Iterator<Item = IndexLocation<U>> {
         let named = [
-            ("downloads (`dl`) are", download_prefix(&self.dl)),
-            ("the API (`api`) is", self.api.as_deref().map(api_prefix)),
+            ("downloads", "downloads (`dl`) are", download_prefix(&self.dl)),
+            ("api", "the API (`api`) is", self.api.as_deref().map(api_prefix)),
         ];
-        named.into_iter().filter_map(|(what, url)| {
+        named.into_iter().filter_map(|(purpose, what, url)| {
             let text = url?;
             Some(IndexLocation {
+                purpose,
                 what,
                 url: text.parse().ok()?,
                 is_whole_host: is_whole_host(&text),
@@ -66,6 +68,8 @@ impl IndexConfig {
 /// Location that an index names.
 #[derive(Debug)]
 pub struct IndexLocation<U> {
+    /// Stable name of its use: `downloads` or `api`.
+    pub purpose: &'static str,
     /// Subject and verb of a sentence about it, such as "the API (`api`) is".
     pub what: &'static str,
     /// Common prefix of all requests to it.
@@ -81,6 +85,14 @@ impl<U: Display> IndexLocation<U> {
         format!(
             "{what} at {url}, another host, which does not get the token; if it needs it: `regauthctl add-scope {name} {url}`"
         )
+    }
+
+    /// The location as an offer to the person.
+    pub fn offer(&self) -> OfferedLocation {
+        OfferedLocation {
+            url: self.url.to_string(),
+            purpose: self.purpose.to_owned(),
+        }
     }
 
     /// Note for the person about a location on the index's own host that is not added by itself: an index may name

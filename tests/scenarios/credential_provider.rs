@@ -124,7 +124,11 @@ fn cargo_login_rotates_and_cargo_logout_forgets_the_token_and_keeps_the_registry
         .fails()
         .says("does not accept this token");
     cargo
-        .run(["login", "--registry", "corp", "an0ther-token"])
+        .run(["login", "--registry", "corp", "me:an0ther-token"])
+        .fails()
+        .says("only the part after the colon");
+    cargo
+        .run(["login", "--registry", "corp", "Bearer an0ther-token"])
         .succeeds()
         .says("generation 2");
     registry.accept(&["an0ther-token"]);

@@ -356,30 +356,50 @@ fn certificates_that_the_next_start_cannot_read_are_found() {
 #[test]
 fn one_finding_names_file_and_line_of_what_a_client_cannot_read() {
     let desk = Desk::with(&[("pypi", "pip")]);
-    for client in ["bun", "gem", "gradle"] {
+    for client in ["bun", "gem", "gradle", "maven", "yarn"] {
         desk.user.ctl(&["setup", client]).succeeds();
     }
-    for (code, file) in [
-        ("git-broken", ".gitconfig"),
-        ("client-broken", CONFIG),
-        ("client-broken", ".config/pip/pip.conf"),
-        ("client-broken", ".bunfig.toml"),
-        ("client-broken", ".gemrc"),
-        ("client-broken", ".gradle/gradle.properties"),
+    // git and cargo are asked for other findings too, so each is broken alone.
+    let rest = [
+        ".config/pip/pip.conf",
+        ".bunfig.toml",
+        ".gemrc",
+        ".gradle/gradle.properties",
+        ".m2/settings.xml",
+        ".yarnrc.yml",
+    ];
+    for (code, files) in [
+        ("git-broken", &[".gitconfig"] as &[_]),
+        ("client-broken", &[CONFIG]),
+        ("client-broken", &rest),
     ] {
-        let file = desk.home(file);
-        let text = fs::read_to_string(&file).unwrap();
-        fs::write(&file, format!("{text}[brok \\users s3cret-of-a-line\n")).unwrap();
+        let files: Vec<_> = files.iter().map(|file| desk.home(file)).collect();
+        let texts: Vec<_> = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+        for (file, text) in files.iter().zip(&texts) {
+            let line = match file.extension() {
+                Some(xml) if xml == "xml" => "<p>s3<cret-of-a-line</p>",
+                Some(yaml) if yaml == "yml" => "nodeLinker: \"s3cret-of-a-line",
+                _ => "[brok \\users s3cret-of-a-line",
+            };
+            fs::write(file, format!("{text}{line}\n")).unwrap();
+        }
         let broken = desk.broken();
-        assert_eq!(broken.len(), 1, "{}: {broken:#?}", file.display());
-        assert_eq!(broken[0]["code"], code, "{broken:#?}");
-        let (what, line) = (broken[0]["what"].as_str().unwrap(), text.lines().count() + 1);
-        assert!(
-            what.contains(file.to_str().unwrap()) && what.contains(&format!("line {line}")),
-            "line {line}: {broken:#?}"
-        );
-        assert!(!format!("{broken:?}").contains("s3cret"), "{broken:#?}");
-        fs::write(&file, text).unwrap();
+        assert_eq!(broken.len(), files.len(), "{broken:#?}");
+        for (file, text) in files.iter().zip(&texts) {
+            let (file_name, line) = (file.to_str().unwrap(), text.lines().count() + 1);
+            let is_named = |finding: &&Value| finding["what"].as_str().unwrap().contains(file_name);
+            let finding = broken.iter().find(is_named).unwrap();
+            assert_eq!(finding["code"], code, "{finding:#?}");
+            assert!(
+                finding["what"].as_str().unwrap().contains(&format!("line {line}")),
+                "line {line}: {finding:#?}"
+            );
+        }
+        let shown = format!("{broken:?}");
+        assert!(!shown.contains("s3cret") && !shown.contains("cret-of"), "{shown}");
+        for (file, text) in files.iter().zip(&texts) {
+            fs::write(file, text).unwrap();
+        }
     }
     assert_eq!(desk.broken(), [Value::Null; 0]);
 }

@@ -19,6 +19,8 @@ use regauth_tests::user::User;
 use tempfile::TempDir;
 
 const TOKEN: &str = "t0ken-of-the-first-minutes";
+/// Question about the downloads and the API, which the index names.
+const LOCATIONS: &str = "Send the token there as well? (y/N) ";
 const SHIP: &str = r#"ship = { version = "1", registry = "corp" }"#;
 
 fn registry() -> Registry {
@@ -67,6 +69,7 @@ fn the_wizard_leads_from_pasted_lines_and_an_unknown_authority_to_a_build() {
     );
     shown += &terminal.read_until(&format!("Token for corp (basic, {USERNAME}): "));
     terminal.type_without_echo(&format!("Authorization: Bearer {TOKEN}"));
+    shown += &answer(&mut terminal, &[(LOCATIONS, "y")]);
     let (rest, status) = terminal.finish();
     shown = format!("{shown}{rest}").replace('\r', "");
     assert!(status.success(), "{shown}");
@@ -85,7 +88,7 @@ fn the_wizard_leads_from_pasted_lines_and_an_unknown_authority_to_a_build() {
     let (_, command) = shown.split_once("The same without questions:\n\n").unwrap();
     let words: Vec<_> = command.lines().next().unwrap().split(' ').skip(1).collect();
     let other = Daemon::start();
-    assert_eq!(words.last(), Some(&"--token-stdin"), "{command}");
+    assert!(words.ends_with(&["--yes", "--token-stdin"]), "{command}");
     let piped = format!(" \"Bearer {TOKEN}\" \n");
     let added = other.ctl_with_input(&words, &piped).succeeds().json;
     let shown_there = daemon.ctl(&["show", "corp"]).succeeds().json;
@@ -107,6 +110,48 @@ fn the_wizard_leads_from_pasted_lines_and_an_unknown_authority_to_a_build() {
     assert!(undone.stdout.contains("stop the daemon"), "{}", undone.report());
     assert_eq!(user.read("cargo/config.toml").unwrap(), before);
     assert_eq!(daemon.ctl(&["status"]).exit, 3);
+}
+
+/// A program prints the token, so only the other values are asked for.
+#[test]
+fn the_wizard_asks_for_no_token_that_a_program_prints() {
+    let (registry, daemon) = (registry(), Daemon::start());
+    let user = User::new(&daemon);
+    let ca = registry.ca().display().to_string();
+    user.write("token", TOKEN);
+    let token = user.home().join("token").display().to_string();
+    let source = ["--source-command", "cat", token.as_str()];
+
+    let mut terminal = at_terminal(&user, &[&["add-registry", "--ca-file", &ca], &source[..]].concat());
+    let answers = [
+        ("such as corp): ", "corp"),
+        ("another kind of registry): ", ""),
+        ("nothing for cargo): ", ""),
+        ("https:// URL: ", &registry.index()),
+        ("User name (the registry asks for one): ", USERNAME),
+        (LOCATIONS, "y"),
+    ];
+    let mut shown = answer(&mut terminal, &answers);
+    let (rest, status) = terminal.finish();
+    shown = format!("{shown}{rest}").replace('\r', "");
+    assert!(status.success() && !shown.contains("Token for"), "{shown}");
+
+    let (_, command) = shown.split_once("The same without questions:\n\n").unwrap();
+    let words: Vec<_> = command.lines().next().unwrap().split(' ').skip(1).collect();
+    assert!(words.ends_with(&source), "{command}");
+    let other = Daemon::start();
+    other.ctl(&words).succeeds();
+    let [here, there] = [&daemon, &other].map(|daemon| daemon.ctl(&["show", "corp"]).json);
+    assert_eq!(there["username"], USERNAME);
+    assert_eq!(here["scopes"], there["scopes"]);
+
+    // Flags that nothing can come of are refused before the first question.
+    for token_flags in [&["--token-env", "HOME"], &["--token-env", "NOT_SET_ANYWHERE"]] {
+        let source = if token_flags[1] == "HOME" { &source[..] } else { &[] };
+        let (shown, status) = at_terminal(&user, &[&["add-registry"], &token_flags[..], source].concat()).finish();
+        assert!(!shown.contains("such as corp") && !status.success(), "{shown}");
+        assert!(shown.contains("--token-env"), "{shown}");
+    }
 }
 
 #[test]
@@ -166,7 +211,7 @@ fn an_https_index_becomes_a_sparse_one_and_the_user_name_is_asked_for() {
     let pair = format!("{USERNAME}:{TOKEN}");
     let header = format!("Basic {}", STANDARD.encode(&pair));
     for (pasted, description) in [
-        (&pair, "only the part of the token's text after the colon"),
+        (&pair, "only the part after the colon"),
         (&header, "the value of a `Basic` header"),
     ] {
         let refused = try_to_add(&index, pasted).exits(4).json;
@@ -188,11 +233,39 @@ fn an_https_index_becomes_a_sparse_one_and_the_user_name_is_asked_for() {
     answer(&mut terminal, &answers);
     terminal.read_until("Token for corp");
     terminal.type_without_echo(&format!("  \"{TOKEN}\"  "));
+    let named = answer(&mut terminal, &[(LOCATIONS, "")]);
     let (shown, status) = terminal.finish();
     assert!(status.success(), "{shown}");
+    // The command without questions has the index that was meant, and not the one that was given.
+    assert!(
+        shown.contains(&format!("--index {index} ")) && !shown.contains(&quoted),
+        "{shown}"
+    );
     let added = daemon.ctl(&["show", "corp"]).json;
+    // Without a yes, the token goes to the index alone, and a command adds the rest.
+    assert_eq!(added["scopes"], serde_json::json!([url]));
+    for location in ["/api/cargo/crates/", "/api/cargo/api/v1/"] {
+        let location = registry.nginx.url(location);
+        assert!(named.contains(&location), "{named}");
+        let command = format!("`regauthctl add-scope corp {location}`");
+        assert!(shown.replace("\r\n", " ").contains(&command), "{shown}");
+    }
     assert_eq!(added["username"], USERNAME);
     assert_eq!(added["index"], registry.index());
+
+    // The verbs that replace the token describe a pasted login too.
+    for verb in ["rotate", "login"] {
+        for (pasted, description) in [
+            (&pair, "only the part after the colon"),
+            (&header, "the value of a `Basic` header"),
+        ] {
+            let refused = daemon.ctl_with_input(&[verb, "corp", "--token-stdin"], pasted);
+            let refused = refused.exits(4).json;
+            let hint = refused["err"]["hint"].as_str().unwrap();
+            assert!(hint.contains(description), "{verb}: {refused}");
+            assert!(!refused.to_string().contains(pasted), "{refused}");
+        }
+    }
 }
 
 /// The registry answers 404 where it has nothing, so nobody has to be asked.
@@ -222,8 +295,11 @@ fn a_sparse_index_without_sparse_in_front_is_recognised() {
         "{shown}"
     );
     terminal.type_without_echo(TOKEN);
+    answer(&mut terminal, &[(LOCATIONS, "y")]);
     assert!(terminal.finish().1.success());
-    assert_eq!(daemon.ctl(&["show", "corp"]).json["index"], registry.index());
+    let added = daemon.ctl(&["show", "corp"]).json;
+    assert_eq!(added["index"], registry.index());
+    assert_eq!(added["scopes"].as_array().unwrap().len(), 3, "{added}");
 }
 
 #[test]

@@ -85,9 +85,11 @@ impl NewUser {
         let mut terminal = Terminal::start(&self.command(words));
         let prompt = terminal.read_until("): ");
         terminal.type_without_echo(TOKEN);
+        let question = terminal.read_until("(y/N) ");
+        terminal.type_line("y");
         let (rest, status) = terminal.finish();
         let took = started.elapsed();
-        let shown = format!("{prompt}{rest}").replace('\r', "");
+        let shown = format!("{prompt}{question}{rest}").replace('\r', "");
         assert!(status.success() && !shown.contains(TOKEN), "{shown}");
         self.transcript.add(words, &shown, took);
     }

@@ -7,6 +7,7 @@ use regauth_tests::certificates::Authority;
 use regauth_tests::exec::Output;
 use regauth_tests::machine::{ME, Machine, Mode, OTHER, ROOT};
 use regauth_tests::mock_server::MockServer;
+use regauth_tests::nginx::Nginx;
 use regauth_tests::polkit::{PASSWORD, Polkit};
 use regauth_tests::poll;
 use regauth_tests::terminal::Terminal;
@@ -56,6 +57,8 @@ fn a_person_confirms_with_a_password_at_a_terminal_and_a_wrong_one_confirms_noth
         return;
     };
     let (scope, other) = (case.registry.url("/more/"), case.registry.url("/other/"));
+    case.add_with_two_questions();
+    case.reload_what_was_shown();
     let mut terminal = case.terminal(&["add-scope", "corp", &scope]);
     terminal.read_until("waiting for your confirmation (polkit)");
     terminal.read_until(&format!("Send the token of corp to {scope} as well?"));
@@ -163,6 +166,9 @@ struct Case {
     _polkit: Polkit,
     machine: Machine,
     registry: MockServer,
+    /// Authority that the registry is under, and its file on the machine.
+    root: Authority,
+    ca: String,
 }
 
 impl Case {
@@ -185,14 +191,70 @@ impl Case {
             _polkit: Polkit::start(&machine, rules)?,
             machine,
             registry,
+            root,
+            ca,
         })
     }
 
     /// `regauthctl` of [`ME`] at a terminal.
     fn terminal(&self, arguments: &[&str]) -> Terminal {
         let mut command = self.machine.command(ME, self.machine.program("regauthctl"));
-        command.args(arguments).env("TERM", "xterm");
+        command.args(arguments).env("TERM", "xterm").env("CRATES_TOKEN", TOKEN);
         Terminal::start(&command)
+    }
+
+    /// Adds a registry whose index names more URLs. polkit asks about the registry, and then about these URLs.
+    fn add_with_two_questions(&self) {
+        let config = r#"return 200 '{"dl":"https://localhost:$server_port/files"}';"#;
+        let index = Nginx::builder(&self.root.issue(&["localhost"]))
+            .location("/index/", config)
+            .start();
+        let sparse = format!("sparse+{}", index.url("/index/"));
+        let add = ["add-registry", "crates", "--token-env", "CRATES_TOKEN"];
+        let mut terminal = self.terminal(&[&add[..], &["--index", &sparse, "--ca-file", &self.ca]].concat());
+        terminal.read_until("Add the registry crates at");
+        terminal.read_until("Password: ");
+        terminal.type_without_echo(PASSWORD);
+        let files = index.url("/files/");
+        let seen = terminal.read_until(&format!("Send the token of crates to {files} as well?"));
+        assert!(seen.contains("The index of crates names more URLs"), "{seen}");
+        assert!(!seen.contains("(y/N)"), "polkit asks: {seen}");
+        terminal.read_until("Password: ");
+        terminal.type_without_echo(PASSWORD);
+        let (output, status) = terminal.finish();
+        assert!(status.success() && output.contains(&files), "{output}");
+    }
+
+    /// Confirms a reload. What root changes in the file while the question is open is not part of it.
+    fn reload_what_was_shown(&self) {
+        let file = self.machine.status()["config"].as_str().unwrap();
+        let add = |line: &str| {
+            let script = format!("sed -i '1i {line}' {file}");
+            self.machine.shell(ROOT, &script).succeeds();
+        };
+        let ask = |changes: &str| {
+            let mut terminal = self.terminal(&["reload"]);
+            terminal.read_until(&format!("Let regauth apply its changed configuration: {changes}?"));
+            terminal.read_until("Password: ");
+            terminal
+        };
+        add("notify = false");
+        let mut terminal = ask("the setting notify");
+        add("drain-timeout = \"7s\"");
+        terminal.type_without_echo(PASSWORD);
+        let (output, status) = terminal.finish();
+        assert_eq!(status.code(), Some(i32::from(exit_code::FAILED)), "{output}");
+        assert!(output.contains("changed since its changes were confirmed"), "{output}");
+        let program = self.registry.url("/corp/");
+        let script = format!("sed -i 's|^\\(scopes = .*{program}.*\\)$|\\1\\nprograms = [\"cargo\"]|' {file}");
+        self.machine.shell(ROOT, &script).succeeds();
+        let mut terminal = ask("the setting notify, the setting drain-timeout, corp: programs = cargo");
+        terminal.type_without_echo(PASSWORD);
+        let (output, status) = terminal.finish();
+        assert!(status.success() && output.contains("Reloaded"), "{output}");
+        let script = format!("sed -i '/^programs = /d' {file}");
+        self.machine.shell(ROOT, &script).succeeds();
+        self.exits(ROOT, &["reload"], exit_code::DONE);
     }
 
     fn configure(&self, presence: &str) {

@@ -103,6 +103,8 @@ fn an_index_that_cargo_calls_by_a_name_is_offered_that_name() {
     terminal.type_line("y");
     terminal.read_until("): ");
     terminal.type_without_echo(TOKEN);
+    terminal.read_until("Send the token there as well? (y/N) ");
+    terminal.type_line("y");
     let (rest, status) = terminal.finish();
     assert!(status.success() && rest.contains("Added Internal"), "{rest}");
     daemon.ctl(&["show", "Internal"]).succeeds();
@@ -132,6 +134,8 @@ fn the_index_of_the_project_is_shown_and_used_when_none_is_given() {
         "{shown}"
     );
     terminal.type_without_echo(TOKEN);
+    terminal.read_until("Send the token there as well? (y/N) ");
+    terminal.type_line("y");
     let (rest, status) = terminal.finish();
     assert!(status.success(), "{rest}");
 }

@@ -22,7 +22,7 @@ impl Ctl {
     /// Runs `regauthctl` with the `REGAUTH_HOME` of a daemon, which need not run.
     pub fn run(home: &Path, arguments: &[&str], input: &str) -> Self {
         let mut ctl = exec::command(programs::binary("regauthctl"), home);
-        ctl.arg("--home").arg(home).arg("--json").args(arguments);
+        ctl.env("REGAUTH_HOME", home).arg("--json").args(arguments);
         let output = exec::run_with_input(&mut ctl, input);
         let json = serde_json::from_str(&output.stdout).unwrap_or(Value::Null);
         Self {

@@ -11,12 +11,10 @@ use regauth_shared::response::RegistryList;
 use regauth_shared::{ErrorBody, Request};
 
 use super::help::command;
-use crate::shell::quote_sh;
-use crate::{connect, error};
+use crate::{connect, error, own_commands};
 
 /// Error with the next command; `None` if clap's own error says enough.
-pub(super) fn usage_error(clap: &clap::Error, arguments: &[OsString]) -> Option<ErrorBody> {
-    let line = PartialLine::parse(arguments)?;
+pub(super) fn usage_error(clap: &clap::Error, line: &PartialLine) -> Option<ErrorBody> {
     match (clap.kind(), clap.get(ContextKind::InvalidArg)) {
         (ClapErrorKind::MissingRequiredArgument, Some(ContextValue::Strings(missing))) if missing == &["<NAME>"] => {
             line.without_name()
@@ -29,28 +27,36 @@ pub(super) fn usage_error(clap: &clap::Error, arguments: &[OsString]) -> Option<
 }
 
 /// Parts of a rejected command line.
-struct PartialLine {
+#[derive(Default)]
+pub(super) struct PartialLine {
+    /// The verb; empty if there is none.
     verb: String,
     home: Option<PathBuf>,
     system: bool,
 }
 
 impl PartialLine {
-    fn parse(arguments: &[OsString]) -> Option<Self> {
-        let matches = command().ignore_errors(true).try_get_matches_from(arguments).ok()?;
-        Some(Self {
-            verb: matches.subcommand_name()?.to_owned(),
+    pub(super) fn parse(arguments: &[OsString]) -> Self {
+        let matches = command().ignore_errors(true).try_get_matches_from(arguments);
+        let parts = |matches: clap::ArgMatches| Self {
+            verb: matches.subcommand_name().unwrap_or_default().to_owned(),
             home: matches.get_one("home").cloned(),
             system: matches.get_flag("system"),
-        })
+        };
+        matches.map(parts).unwrap_or_default()
+    }
+
+    /// Has the hints repeat the flags of the line.
+    pub(super) fn set_flags(&self) {
+        own_commands::set_flags(self.home.as_deref(), self.system);
     }
 
     fn without_name(&self) -> Option<ErrorBody> {
         let verb = &self.verb;
         let hint = match self.registries()?.as_slice() {
             [] => "there is no registry yet; `regauthctl add-registry` adds one".to_owned(),
-            [only] => format!("the only registry is {only}: {} {verb} {only}", self.program()),
-            several => format!("one of {}: {} {verb} NAME", several.join(", "), self.program()),
+            [only] => format!("the only registry is {only}: regauthctl {verb} {only}"),
+            several => format!("one of {}: regauthctl {verb} NAME", several.join(", ")),
         };
         Some(error::usage(format!("`{verb}` needs the name of a registry")).hint(hint))
     }
@@ -61,7 +67,7 @@ impl PartialLine {
                 let registries = self.registries().unwrap_or_default();
                 let name = registries.iter().find(|name| *name == word);
                 let name = name.map_or("NAME", String::as_str);
-                let hint = format!("{} grant --registry {name}", self.program());
+                let hint = format!("regauthctl grant --registry {name}");
                 Some(error::usage("`grant` takes a registry with a flag").hint(hint))
             }
             "setup" => Some(error::usage("`setup` takes one client at a time").hint(
@@ -81,16 +87,5 @@ impl PartialLine {
         };
         let list = client.call::<RegistryList>(&Request::List(Nothing {})).ok()?.answer;
         Some(list.registries.iter().map(|view| view.name.to_string()).collect())
-    }
-
-    /// Program with the flags that lead to the same daemon. What was typed as `--home` is repeated only if it is a folder:
-    /// anything else may be a misplaced token.
-    fn program(&self) -> String {
-        match &self.home {
-            _ if self.system => "regauthctl --system".to_owned(),
-            Some(home) if home.is_dir() => format!("regauthctl --home {}", quote_sh(&home.display().to_string())),
-            Some(_) => "regauthctl --home DIR".to_owned(),
-            None => "regauthctl".to_owned(),
-        }
     }
 }

@@ -1,16 +1,15 @@
 //! Lines that clap does not accept: its errors without the typed values, and hints for verbs of other programs.
 
-use std::ffi::OsString;
-
 use clap::error::{ContextKind, ContextValue, ErrorKind as ClapErrorKind};
 use regauth_shared::{ErrorBody, exit_code};
 
-use super::registry_hints;
+use super::registry_hints::{self, PartialLine};
 use crate::error;
 use crate::output;
 
 /// Prints the help, the version or a usage error, and returns the exit code.
-pub(super) fn finish_unparsed(mut clap: clap::Error, arguments: &[OsString], json: bool) -> u8 {
+pub(super) fn finish_unparsed(mut clap: clap::Error, line: &PartialLine, json: bool) -> u8 {
+    line.set_flags();
     match clap.kind() {
         ClapErrorKind::DisplayHelp | ClapErrorKind::DisplayVersion => {
             output::print(&output::help(&clap.render()), exit_code::DONE)
@@ -20,7 +19,7 @@ pub(super) fn finish_unparsed(mut clap: clap::Error, arguments: &[OsString], jso
             exit_code::USAGE
         }
         _ => {
-            let with_hint = || registry_hints::usage_error(&clap, arguments);
+            let with_hint = || registry_hints::usage_error(&clap, line);
             if let Some(error) = known_by_another_name(&clap).or_else(with_hint) {
                 return output::finish(Err(error), json);
             }

@@ -13,6 +13,7 @@ use regauth_shared::response::{ConfigurationChanged, RegistryAdded, RegistryList
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request};
 use serde::Serialize;
 
+use super::offered_locations::Decision;
 use super::{add_registry, agreement};
 use crate::client::Client;
 use crate::output::{self, Report};
@@ -33,6 +34,8 @@ pub(super) struct Options<'a> {
     pub(super) token: &'a TokenFlags,
     /// Agree to what is shown.
     pub(super) yes: bool,
+    /// Decision about URLs that an index names.
+    pub(super) locations: Decision,
     /// Ask the registries about tokens and changes.
     pub(super) verify: bool,
 }
@@ -186,7 +189,7 @@ fn add(entry: Entry, options: &Options<'_>, client: &Client, folders: &Folders) 
     let username = entry.username(options.username)?;
     let preset = entry.preset();
     let request = |token| entry.add_request(ca_file.as_deref(), username.as_deref(), token, options.verify);
-    let added = add_registry::add(request, preset, options.token, client);
+    let added = add_registry::add(request, preset, options.token, options.locations, client);
     if added.is_err()
         && let Some(copy) = &ca_file
     {

@@ -1,10 +1,9 @@
 //! `regauthctl add-registry`: completes the arguments (`wizard`), asks the registry what it says without a token
 //! (`preflight`), reads the token, sends the request, prints the client settings.
 
+mod answers;
 mod preflight;
 mod wizard;
-
-pub(super) use self::preflight::BASIC_HEADER;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -16,6 +15,8 @@ use regauth_shared::response::RegistryAdded;
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request, Secret, request};
 use serde_json::Value;
 
+use self::answers::Answers;
+use super::offered_locations::{self, Decision, LocationFlags};
 use super::{add_from, git_index, registry_text};
 use crate::client::{Client, Reply};
 use crate::daemon_info::{is_git_index, provider_command};
@@ -35,8 +36,8 @@ use crate::token::{SourceFlags, TokenFlags, TokenPrompt};
 /// No token is asked for if --source or --source-command names a source. --credential-of sends the token of another
 /// registry to more places, so it asks for that token again.
 ///
-/// With --index, the registry also covers the locations that the index names on its own host; --scope covers more. The
-/// token is sent nowhere else.
+/// With --index, the registry also covers the downloads and the API that the index names, in folders of its own host. At a
+/// terminal, the command shows them and asks first. --scope covers more. The token is sent nowhere else.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, group = ArgGroup::new("covered").multiple(true))]
 pub(crate) struct Arguments {
@@ -63,9 +64,8 @@ pub(crate) struct Arguments {
     )]
     from: Option<Location>,
 
-    /// With --from: agree to what the file adds and changes, without a question
-    #[arg(long, short, requires = "from")]
-    yes: bool,
+    #[command(flatten)]
+    locations: LocationFlags,
 
     /// A scope that the registry covers, https://host/path/; can be given several times
     #[arg(long = "scope", value_name = "URL", group = "covered")]
@@ -117,9 +117,9 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     source: SourceFlags,
 
-    /// Flags that stand for the answers of a person.
+    /// Answers of a person.
     #[arg(skip)]
-    answers: Vec<String>,
+    answers: Answers,
 
     /// True once the registry has been asked, by the questions about its URL.
     #[arg(skip)]
@@ -166,12 +166,14 @@ pub(crate) fn run(mut arguments: Arguments, client: &Client, folders: &Folders) 
             only: arguments.name.as_ref(),
             username: arguments.username.as_deref(),
             token: &arguments.token,
-            yes: arguments.yes,
+            yes: arguments.locations.yes,
+            locations: arguments.locations.decision(client),
             verify: !arguments.no_verify,
         };
         return add_from::run(&options, client, folders);
     }
     arguments.ca_file.as_deref().map(readable).transpose()?;
+    arguments.check_token_flags()?;
     let name = arguments.complete(client)?;
     let owner = arguments.source.credential_of.clone();
     let is_asked_later = owner.is_some() || (arguments.source.is_external() && !arguments.token.is_given());
@@ -183,7 +185,10 @@ pub(crate) fn run(mut arguments: Arguments, client: &Client, folders: &Folders) 
         Some(read_token(&arguments.token, &name, scheme, username, client)?)
     };
     let preset = arguments.preset;
-    let request = Request::AddRegistry(Box::new(arguments.request(&name, token.clone())?));
+    let request = Request::AddRegistry(Box::new(request::AddRegistry {
+        offer_locations: arguments.locations.decision(client).wants_offers(),
+        ..arguments.request(&name, token.clone())?
+    }));
     let (scheme, username) = (arguments.scheme.as_deref(), arguments.username.as_deref());
     let pasted = token.as_ref().and_then(|token| pasted_login(token, scheme, username));
     let lacks_user = username.is_none() && scheme.is_none_or(|scheme| scheme == "bearer");
@@ -196,20 +201,44 @@ pub(crate) fn run(mut arguments: Arguments, client: &Client, folders: &Folders) 
         let error = with_rejection_hint(error, preset);
         preflight::with_user_name_hint(error, check, pasted, client)
     })?;
-    let provider = provider_command(folders);
-    let command = arguments.command_without_questions();
-    let command = command.map(|line| format!("\nThe same without questions:\n\n{line}\n"));
-    let command = command.unwrap_or_default();
-    if !is_git_index(&reply.answer.registry) {
-        return Ok(Report::from_reply(reply, |added| describe(added, &provider)).with_lines(&command));
-    }
-    // The daemon does not speak git, so this program reads a git index and extends the answer.
-    let mut added = reply.answer;
-    git_index::complete(&mut added, client, token);
-    Ok(Report::from_value(&added, describe(&added, &provider))?.with_lines(&command))
+    arguments.report(reply, token, client, folders)
 }
 
 impl Arguments {
+    /// Refuses, before any question, a token that nothing would use, and a variable that is not set.
+    fn check_token_flags(&self) -> Result<(), ErrorBody> {
+        let is_used = !self.source.is_external() || self.source.credential_of.is_some();
+        if self.token.is_given() && !is_used {
+            return Err(
+                error::usage("a token was given, and a source from which the daemon gets the token itself")
+                    .hint("leave out --token-stdin and --token-env, or the source"),
+            );
+        }
+        self.token.check_variable()
+    }
+
+    /// Settles what the index names, and describes the added registry.
+    fn report(
+        mut self,
+        reply: Reply<RegistryAdded>,
+        token: Option<Secret>,
+        client: &Client,
+        folders: &Folders,
+    ) -> Result<Report, ErrorBody> {
+        let provider = provider_command(folders);
+        if !is_git_index(&reply.answer.registry) && reply.answer.offered.is_empty() {
+            let report = Report::from_reply(reply, |added| describe(added, &provider));
+            return Ok(report.with_lines(&self.shown_command()));
+        }
+        let (mut added, decision) = (reply.answer, self.locations.decision(client));
+        git_index::complete(&mut added, decision, client, token.clone());
+        if let Some(flag) = offered_locations::settle(&mut added, decision, client, token) {
+            self.answers.keep_further(flag);
+        }
+        let text = describe(&added, &provider);
+        Ok(Report::from_value(&added, text)?.with_lines(&self.shown_command()))
+    }
+
     /// The request to the daemon. For a check, `token` is `None`.
     fn request(&self, name: &RegistryName, token: Option<Secret>) -> Result<request::AddRegistry, ErrorBody> {
         Ok(request::AddRegistry {
@@ -231,12 +260,14 @@ impl Arguments {
             untrusted: false,
             token,
             proof: None,
+            offer_locations: false,
             verify: !self.no_verify,
         })
     }
 }
 
-/// Adds a registry whose definition is complete, apart from the token. A person is asked for it after the registry.
+/// Adds a registry whose definition is complete, apart from the token and the URLs that its index names. A person is asked for
+/// the token after the registry.
 ///
 /// # Errors
 /// There is no token; those of the daemon.
@@ -244,6 +275,7 @@ pub(super) fn add(
     request: impl Fn(Option<Secret>) -> request::AddRegistry,
     preset: Option<&Preset>,
     flags: &TokenFlags,
+    decision: Decision,
     client: &Client,
 ) -> Result<RegistryAdded, ErrorBody> {
     let unchecked = request(None);
@@ -257,10 +289,18 @@ pub(super) fn add(
     } else {
         None
     };
-    let reply = client.call(&Request::AddRegistry(Box::new(request(token.clone()))));
-    let reply: Reply<RegistryAdded> = reply.map_err(|error| with_rejection_hint(error, preset))?;
+    let request = request::AddRegistry {
+        offer_locations: decision.wants_offers(),
+        ..request(token.clone())
+    };
+    let reply = client.call(&Request::AddRegistry(Box::new(request)));
+    let (scheme, username) = (unchecked.scheme.as_deref(), unchecked.username.as_deref());
+    let pasted = token.as_ref().and_then(|token| pasted_login(token, scheme, username));
+    let reply: Reply<RegistryAdded> =
+        reply.map_err(|error| paste::with_login_hint(with_rejection_hint(error, preset), pasted))?;
     let mut added = reply.answer;
-    git_index::complete(&mut added, client, token);
+    git_index::complete(&mut added, decision, client, token.clone());
+    offered_locations::settle(&mut added, decision, client, token);
     Ok(added)
 }
 

@@ -1,20 +1,20 @@
-//! Completes a registry whose index is a git repository, after the daemon has added it.
+//! Reads the index of a registry whose index is a git repository, after the daemon has added it.
 //!
-//! The daemon does not speak git, so this program runs git through the proxy to read the index. As the daemon does for
-//! a sparse index, it covers the locations on the index's own host.
+//! The daemon does not speak git, so this program runs git through the proxy to read the index. Locations on the index's own
+//! host become offers, as those of a sparse index do in the daemon.
 
-use regauth_shared::index::{AUTH_REQUIRED, IndexLocation};
-use regauth_shared::response::{RegistryAdded, RegistryView};
-use regauth_shared::{ErrorBody, Request, Secret, request};
-use url::Url;
+use regauth_shared::Secret;
+use regauth_shared::index::AUTH_REQUIRED;
+use regauth_shared::response::RegistryAdded;
 
+use super::offered_locations::{self, Decision};
 use crate::client::Client;
 use crate::daemon_info::is_git_index;
 use crate::index::{self, ProxySettings};
 
-/// Adds the scopes on the index's host to a registry that was just added, and a note for each location elsewhere. `token`
-/// is the one that a person has just given for it.
-pub(super) fn complete(added: &mut RegistryAdded, client: &Client, token: Option<Secret>) {
+/// Completes a registry that was just added with what its index names: scopes or offers on the index's host, and a note for
+/// each location elsewhere. `token` is the one that a person has just given for it.
+pub(super) fn complete(added: &mut RegistryAdded, decision: Decision, client: &Client, token: Option<Secret>) {
     let Some(index) = added.registry.index.clone() else {
         return;
     };
@@ -32,42 +32,25 @@ pub(super) fn complete(added: &mut RegistryAdded, client: &Client, token: Option
         added.notes.push(unread_index(added));
         return;
     };
-    let uncovered = index::uncovered(&added.registry, &config);
-    let (own, foreign): (Vec<_>, Vec<_>) = uncovered
-        .into_iter()
-        .partition(|place| index::is_on_index_host(place, &index));
-    let (whole, own): (Vec<_>, Vec<_>) = own.into_iter().partition(|place| place.is_whole_host);
-    if !own.is_empty() {
-        match add_scopes(&added.registry, &own, client, token) {
+    let name = added.registry.name.clone();
+    for place in index::uncovered(&added.registry, &config) {
+        match (index::is_on_index_host(&place, &index), place.is_whole_host) {
+            (true, false) => added.offered.push(place.offer()),
+            (true, true) => added.notes.push(place.whole_host_note(&name)),
+            (false, _) => added.notes.push(place.other_host_note(&name)),
+        }
+    }
+    if decision == Decision::Cover && !added.offered.is_empty() {
+        match offered_locations::add_scopes(added, client, token) {
             Ok(view) => added.registry = view,
             Err(error) => added.notes.push(error.message),
         }
+        added.offered.clear();
     }
-    let name = &added.registry.name;
-    added
-        .notes
-        .extend(whole.iter().map(|place| place.whole_host_note(name)));
-    added
-        .notes
-        .extend(foreign.iter().map(|place| place.other_host_note(name)));
     added.notes.extend(config.api_slash_note());
     if config.auth_required {
         added.notes.push(AUTH_REQUIRED.to_owned());
     }
-}
-
-fn add_scopes(
-    view: &RegistryView,
-    places: &[IndexLocation<Url>],
-    client: &Client,
-    proof: Option<Secret>,
-) -> Result<RegistryView, ErrorBody> {
-    let reply = client.call(&Request::AddScope(request::AddScope {
-        name: view.name.clone(),
-        scopes: places.iter().map(|place| place.url.to_string()).collect(),
-        proof,
-    }))?;
-    Ok(reply.answer)
 }
 
 fn unread_index(added: &RegistryAdded) -> String {

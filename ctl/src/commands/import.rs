@@ -12,6 +12,7 @@ use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request, exit_code};
 
 use super::add_registry::readable;
 use super::import_report::{ImportReport, State, TokenReport, describe, describe_forget, describe_undo, table};
+use super::offered_locations::{self, Decision};
 use crate::client::Client;
 use crate::import::{self, FoundToken, ImportStatus, TokenTarget, backup};
 use crate::output::{Report, print_to_stderr};
@@ -92,12 +93,12 @@ pub(crate) fn run(arguments: &Arguments, client: &Client, folders: &Folders) -> 
         let outcome = backup::delete(folders)?;
         return Report::from_value(&outcome, describe_forget(&outcome));
     }
-    let (mut found, notes) = import::discover();
+    let (mut found, mut notes) = import::discover();
     let mut tokens = compare(arguments, &mut found, client)?;
     let chosen = choose(arguments, &tokens)?;
     for index in &chosen {
         if let (Some(found), Some(token)) = (found.get(*index), tokens.get_mut(*index)) {
-            import_one(arguments, found, token, client)?;
+            notes.extend(import_one(arguments, found, token, client)?);
         }
     }
     let is_imported = |index: &&usize| tokens.get(**index).is_some_and(|token| token.state.is_in_regauth());
@@ -173,15 +174,20 @@ fn choose_by_name(names: &[RegistryName], tokens: &[TokenReport]) -> Result<Vec<
     Ok((0..tokens.len()).filter(is_named).collect())
 }
 
-/// Adds or rotates one token. An error of the daemon is recorded, and the import goes on; without a daemon it stops.
+/// Adds or rotates one token, and returns notes. An error of the daemon is recorded, and the import goes on; without a daemon it
+/// stops.
 fn import_one(
     arguments: &Arguments,
     found: &FoundToken,
     token: &mut TokenReport,
     client: &Client,
-) -> Result<(), ErrorBody> {
+) -> Result<Vec<String>, ErrorBody> {
+    let mut notes = Vec::new();
     let outcome = match token.state {
-        State::New => add(arguments, found, client).map(|()| State::Added),
+        State::New => add(arguments, found, client).map(|about_index| {
+            notes = about_index;
+            State::Added
+        }),
         State::Differs if may_replace(arguments, token)? => {
             rotate(arguments, found, token, client).map(|()| State::Rotated)
         }
@@ -192,7 +198,7 @@ fn import_one(
         Err(error) if error.kind == ErrorKind::Unreachable => return Err(error),
         Err(error) => (token.state, token.error) = (State::Failed, Some(error)),
     }
-    Ok(())
+    Ok(notes)
 }
 
 fn may_replace(arguments: &Arguments, token: &TokenReport) -> Result<bool, ErrorBody> {
@@ -210,11 +216,13 @@ fn may_prompt(arguments: &Arguments) -> bool {
     !arguments.all && arguments.only.is_empty() && prompt::is_interactive()
 }
 
-fn add(arguments: &Arguments, found: &FoundToken, client: &Client) -> Result<(), ErrorBody> {
+/// Adds a registry. Returns notes about URLs of its index that get no token.
+fn add(arguments: &Arguments, found: &FoundToken, client: &Client) -> Result<Vec<String>, ErrorBody> {
     let (index, scopes) = match &found.target {
         TokenTarget::Index(index) => (Some(index.clone()), Vec::new()),
         TokenTarget::Scope(scope) => (None, vec![scope.clone()]),
     };
+    let decision = Decision::of_person(may_prompt(arguments) && client.has_person());
     let request = AddRegistry {
         name: found.name.clone(),
         index,
@@ -232,13 +240,15 @@ fn add(arguments: &Arguments, found: &FoundToken, client: &Client) -> Result<(),
         credential_of: None,
         token: Some(found.secret.clone()),
         proof: None,
+        offer_locations: decision.wants_offers(),
         read_ahead: None,
         untrusted: false,
         verify: !arguments.no_verify,
     };
-    client
-        .call::<RegistryAdded>(&Request::AddRegistry(Box::new(request)))
-        .map(drop)
+    let mut added: RegistryAdded = client.call(&Request::AddRegistry(Box::new(request)))?.answer;
+    added.notes.clear();
+    offered_locations::settle(&mut added, decision, client, Some(found.secret.clone()));
+    Ok(added.notes)
 }
 
 fn rotate(arguments: &Arguments, found: &FoundToken, token: &TokenReport, client: &Client) -> Result<(), ErrorBody> {

@@ -19,7 +19,7 @@ pub(super) struct ImportReport {
     pub(super) found: Vec<TokenReport>,
     /// Changes to the files.
     pub(super) originals: BackupOutcome,
-    /// Tokens that cannot be imported, and why.
+    /// Tokens that cannot be imported, and URLs that get none, with the reason.
     pub(super) notes: Vec<String>,
 }
 

@@ -58,6 +58,7 @@ mod agreement;
 mod event_text;
 mod git_index;
 mod import_report;
+mod offered_locations;
 mod registry_text;
 mod run_flags;
 mod setup_gateway;

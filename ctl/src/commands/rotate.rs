@@ -6,11 +6,10 @@ use regauth_shared::request::{ByName, Rotate};
 use regauth_shared::response::{RegistryView, Rotated};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request, Secret};
 
-use super::add_registry::BASIC_HEADER;
 use super::registry_text;
 use crate::client::Client;
 use crate::output::{self, Report};
-use crate::paste::{self, PastedLogin};
+use crate::paste;
 use crate::token::{TokenFlags, TokenPrompt};
 
 /// Replace a registry's token
@@ -42,31 +41,27 @@ Examples:
 
 /// Rotates the token.
 pub(crate) fn run(arguments: Arguments, client: &Client) -> Result<Report, ErrorBody> {
-    let token = new_token(&arguments, client)?;
-    let login = token.as_ref().and_then(|token| paste::login(token.expose(), BEARER));
+    let (token, scheme) = new_token(&arguments, client)?;
     let reply = client.call(&Request::Rotate(Rotate {
-        name: arguments.name,
-        token,
+        name: arguments.name.clone(),
+        token: token.clone(),
         verify: !arguments.no_verify,
     }));
-    let reply = reply.map_err(|error| with_login_hint(error, login))?;
+    let reply = reply.map_err(|error| match (error.kind, token) {
+        (ErrorKind::TokenRejected, Some(token)) => {
+            let scheme = scheme.or_else(|| Some(view(&arguments.name, client).ok()?.scheme));
+            let login = scheme.and_then(|scheme| paste::login(token.expose(), &scheme));
+            paste::with_login_hint(error, login)
+        }
+        _ => error,
+    })?;
     Ok(Report::from_reply(reply, describe))
 }
 
-/// Adds to the error of a rejected token that it is a header.
-fn with_login_hint(error: ErrorBody, login: Option<PastedLogin>) -> ErrorBody {
-    if error.kind != ErrorKind::TokenRejected || login != Some(PastedLogin::BasicHeader) {
-        return error;
-    }
-    let hint = error
-        .hint
-        .as_deref()
-        .map_or_else(String::new, |hint| format!("; {hint}"));
-    error.hint(format!("{BASIC_HEADER}: give the token alone{hint}"))
+fn view(name: &RegistryName, client: &Client) -> Result<RegistryView, ErrorBody> {
+    let show = Request::Show(ByName { name: name.clone() });
+    Ok(client.call(&show)?.answer)
 }
-
-/// A `Basic` header is one for every scheme but `raw`, which accepts it.
-const BEARER: &str = "bearer";
 
 /// Rotates to a token that the person types or the flags name.
 pub(super) fn with_token(
@@ -79,22 +74,26 @@ pub(super) fn with_token(
     run(arguments, client)
 }
 
-/// Reads the new token; `None` if the registry has another source than the store.
+/// Reads the new token; `None` if the registry has another source than the store. The scheme is known if it was needed.
 ///
 /// Looks the registry up before it prompts, so that nobody pastes a token for a registry that does not exist.
-fn new_token(arguments: &Arguments, client: &Client) -> Result<Option<Secret>, ErrorBody> {
-    let show = || {
-        client.call::<RegistryView>(&Request::Show(ByName {
-            name: arguments.name.clone(),
-        }))
+fn new_token(arguments: &Arguments, client: &Client) -> Result<(Option<Secret>, Option<String>), ErrorBody> {
+    let mut scheme = None;
+    let mut show = || {
+        let view = view(&arguments.name, client)?;
+        scheme = Some(view.scheme.clone());
+        Ok(view)
     };
-    if arguments.token.is_given() {
-        return arguments.token.read(|| Ok(prompt(&show()?.answer))).map(Some);
-    }
-    match show()?.answer {
-        view if view.source == "store" => arguments.token.read(|| Ok(prompt(&view))).map(Some),
-        _ => Ok(None),
-    }
+    let token = if arguments.token.is_given() {
+        Some(arguments.token.read(|| Ok(prompt(&show()?)))?)
+    } else {
+        let view = show()?;
+        let is_stored = view.source == "store";
+        is_stored
+            .then(|| arguments.token.read(|| Ok(prompt(&view))))
+            .transpose()?
+    };
+    Ok((token, scheme))
 }
 
 fn prompt(view: &RegistryView) -> TokenPrompt {

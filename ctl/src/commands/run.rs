@@ -18,6 +18,7 @@ use signal_hook::low_level::siginfo::Cause;
 
 use super::add_registry::readable;
 use super::git_index;
+use super::offered_locations::Decision;
 use super::run_flags::{RegistryFlags, RegistryList, TokenOrigin};
 use crate::client::Client;
 use crate::client_files;
@@ -171,12 +172,13 @@ fn add_registry(
         credential_of: None,
         token: token.clone(),
         proof: None,
+        offer_locations: false,
         read_ahead: None,
         untrusted: false,
         verify,
     })));
     let mut added = added.map_err(|error| not_started(error, registry))?;
-    git_index::complete(&mut added.answer, client, token);
+    git_index::complete(&mut added.answer, Decision::Cover, client, token);
     // The environment gives cargo a placeholder, so this note needs no action.
     let notes = added.answer.notes.iter().filter(|note| *note != AUTH_REQUIRED).cloned();
     output::print_to_stderr(&output::notes(&notes.collect::<Vec<_>>()));

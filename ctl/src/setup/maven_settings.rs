@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use quick_xml::Reader;
+use quick_xml::errors::IllFormedError;
 use quick_xml::events::Event;
 use regauth_shared::ErrorBody;
 
@@ -166,14 +167,15 @@ impl Document {
                 _ => {}
             }
         }
+        if let Some((_, start, _)) = open.last() {
+            return Err(malformed(text, *start, "an element has no end tag"));
+        }
         let is_blank = text.trim().is_empty();
-        if open.is_empty() && (is_blank || document.root.is_some()) {
+        if is_blank || document.root.is_some() {
             return Ok(document);
         }
-        Err(
-            error::failed("the file is not Maven's: it has no whole <settings> element")
-                .hint("fix the file, or move it away, and try again"),
-        )
+        Err(error::failed("the file is not Maven's: it has no <settings> element")
+            .hint("fix the file, or move it away, and try again"))
     }
 
     /// Records the innermost open element, which ends at `end`. `content_end` is the position of its end tag.
@@ -288,9 +290,19 @@ fn position(reader: &Reader<&[u8]>) -> usize {
 }
 
 fn not_xml(text: &str, reader: &Reader<&[u8]>, why: &quick_xml::Error) -> ErrorBody {
+    // Other texts quote names of tags, and a password with a `<` looks like one.
+    let reason = match why {
+        quick_xml::Error::Syntax(error) => &error.to_string(),
+        quick_xml::Error::IllFormed(IllFormedError::UnclosedReference) => "an `&` has no `;`",
+        _ => "a tag is malformed, or has no partner",
+    };
     let at = usize::try_from(reader.error_position()).unwrap_or_default();
+    malformed(text, at, reason)
+}
+
+fn malformed(text: &str, at: usize, reason: &str) -> ErrorBody {
     let line = 1 + text.get(..at).unwrap_or_default().matches('\n').count();
-    error::failed(format!("the file is not XML, line {line}: {why}"))
+    error::failed(format!("the file is not XML, line {line}: {reason}"))
         .hint("fix the file, or move it away, and try again")
 }
 
@@ -355,13 +367,16 @@ mod tests {
     #[test]
     fn refuses_what_is_not_mavens_with_the_line() {
         for (text, said) in [
-            ("<project></project>", "no whole <settings>"),
+            ("<project></project>", "no <settings>"),
             ("<settings>\n  <proxies>\n</settings>", "line 3"),
-            ("<settings>", "no whole <settings>"),
-            ("proxies: []", "no whole <settings>"),
+            ("<settings>\n  <proxies>\n", "line 2: an element has no end tag"),
+            ("<settings>\n  <password>a<s3cret</password>\n</settings>", "line 3"),
+            ("<settings>\n  <password>s3cret&</password>\n</settings>", "line 2"),
+            ("proxies: []", "no <settings>"),
         ] {
             let refused = apply(text, &settings()).unwrap_err();
             assert!(refused.message.contains(said), "{text}: {}", refused.message);
+            assert!(!refused.message.contains("s3cret"), "{}", refused.message);
         }
     }
 }

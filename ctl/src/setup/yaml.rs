@@ -2,13 +2,16 @@
 //!
 //! Own code, because YAML crates lose comments and order. A form that it does not know is refused, never guessed.
 
+mod brackets;
 mod line;
+mod syntax;
 
 use std::ops::Range;
 
 use regauth_shared::ErrorBody;
 
 use self::line::{is_plain_key, is_plain_value, key_and_value, quoted};
+use self::syntax::Fault;
 use super::secrets;
 use super::setting::{Applied, AppliedSetting, Reverted, Setting, SettingValue};
 use crate::error;
@@ -115,6 +118,9 @@ impl Search {
 
 impl YamlFile {
     fn parse(text: &str) -> Result<Self, ErrorBody> {
+        if let Some(fault) = syntax::first_fault(text) {
+            return Err(not_yaml(&fault));
+        }
         let file = Self {
             lines: text.split_inclusive('\n').map(str::to_owned).collect(),
             line_ending: if text.contains("\r\n") { "\r\n" } else { "\n" },
@@ -255,6 +261,11 @@ impl YamlFile {
         }
         Ok(())
     }
+}
+
+fn not_yaml(fault: &Fault) -> ErrorBody {
+    error::failed(format!("the file is not YAML, line {}: {}", fault.line, fault.what))
+        .hint("correct that line, or move the file away, and try again")
 }
 
 fn unknown_form(line: usize) -> ErrorBody {

@@ -44,6 +44,26 @@ fn prefers_the_home_flag_to_the_variable() {
 }
 
 #[test]
+fn the_commands_of_an_answer_lead_to_the_same_daemon() {
+    let answers = [
+        golden("error/store-locked"),
+        golden("error/store-locked"),
+        golden("error/store-locked"),
+    ];
+    let (home, _peer) = Home::answering(&answers);
+    let path = home.path().to_str().unwrap();
+    let ask = |words: &[&str]| run(command(words, [("REGAUTH_HOME", path)]), b"");
+    let with_flag = format!("regauthctl --home {path} unlock");
+    let flagged = ask(&["--home", path, "verify"]);
+    assert!(flagged.stderr.contains(&with_flag), "{flagged:?}");
+    let json = ask(&["verify", "--json", "--home", path]);
+    assert!(json.stdout.contains(&with_flag), "{json:?}");
+    // The variable is set for the next command too.
+    let plain = ask(&["verify"]);
+    assert!(plain.stderr.contains("hint: regauthctl unlock"), "{plain:?}");
+}
+
+#[test]
 fn requires_a_home_folder() {
     let run = run(command::<&str, &str>(&["status"], []), b"");
     assert_eq!(run.code, Some(2));

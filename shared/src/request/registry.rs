@@ -15,7 +15,7 @@ pub struct AddRegistry {
     /// Index URL: `sparse+https://…/`, or `https://….git` for a git index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<String>,
-    /// Scopes besides those that the index's `config.json` names.
+    /// Scopes besides those of the index.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scopes: Vec<String>,
     /// Registry kind: one of [`KINDS`](crate::kind::KINDS); `cargo` by default.
@@ -75,6 +75,10 @@ pub struct AddRegistry {
     /// exchange, but no command, path or variable of this machine.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub untrusted: bool,
+    /// True if URLs that a sparse index names on its own host are offered in the answer. Without it, the registry covers
+    /// them at once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub offer_locations: bool,
     /// True if the registry must accept the token before the daemon stores anything. The default.
     #[serde(default = "yes")]
     pub verify: bool,

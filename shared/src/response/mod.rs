@@ -20,8 +20,8 @@ pub use daemon::{
     UpstreamProxy, UpstreamSet, Watching,
 };
 pub use registry::{
-    CredentialState, CredentialView, RegistryAdded, RegistryChecked, RegistryList, RegistryProblem, RegistryRemoved,
-    RegistryView, RequestFailure, SourceFailure,
+    CredentialState, CredentialView, OfferedLocation, RegistryAdded, RegistryChecked, RegistryList, RegistryProblem,
+    RegistryRemoved, RegistryView, RequestFailure, SourceFailure,
 };
 pub use store::{StoreMoved, StoreMoving, StoreShown, StoreView, Unlocked};
 pub use token::{DeviceLogin, DeviceLoginState, LoggedOut, Rotated, TokenComparison, Verdict, VerdictResult, Verified};

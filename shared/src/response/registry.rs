@@ -18,10 +18,31 @@ pub struct RegistryAdded {
     /// Notes for the person, such as locations on other hosts that the registry does not cover.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// URLs that the index names on its own host and that the registry does not cover, if the request asked for offers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub offered: Vec<OfferedLocation>,
     /// Path of the bundle that clients must trust.
     pub bundle: String,
     /// Proxy URL for clients.
     pub proxy: String,
+}
+
+/// URL that an index names and that gets no token unless a person agrees.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct OfferedLocation {
+    /// Scope that would cover it.
+    pub url: String,
+    /// Stable name of its use: `downloads` or `api`.
+    pub purpose: String,
+}
+
+impl OfferedLocation {
+    /// Note for the person about a location that gets no token.
+    pub fn note(&self, name: &RegistryName) -> String {
+        let Self { url, purpose } = self;
+        format!("{url} ({purpose}) does not get the token; if it needs it: `regauthctl add-scope {name} {url}`")
+    }
 }
 
 /// Answer to `check-registry`: what the registry says to a client without a token.

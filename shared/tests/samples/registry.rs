@@ -10,14 +10,15 @@ use regauth_shared::request::{
     AddScope, ConfigurationText, Confirm, Export, Nothing, ReplaceConfiguration, SetRegistry,
 };
 use regauth_shared::response::{
-    ConfigurationChange, ConfigurationChanged, Definition, Exported, RegistryAdded, RegistryChecked, RegistryList,
-    RegistryProblem, RegistryRemoved,
+    ConfigurationChange, ConfigurationChanged, Definition, Exported, OfferedLocation, RegistryAdded, RegistryChecked,
+    RegistryList, RegistryProblem, RegistryRemoved,
 };
 use serde_json::json;
 
 use self::add_registry::{
     add_registry, add_registry_file, add_registry_images, add_registry_least, add_registry_minted,
-    add_registry_of_a_team, add_registry_shared, add_registry_shared_again, add_registry_without_token,
+    add_registry_of_a_team, add_registry_shared, add_registry_shared_again, add_registry_with_offers,
+    add_registry_without_token,
 };
 use self::view::{registry, registry_images, registry_least, registry_minted, registry_shared};
 use super::{EachAnswer, by_name, name, secret};
@@ -28,6 +29,7 @@ pub(super) fn requests() -> Vec<(&'static str, Request)> {
         ("add-registry", add(add_registry())),
         ("add-registry-least", add(add_registry_least())),
         ("add-registry-team", add(add_registry_of_a_team())),
+        ("add-registry-offers", add(add_registry_with_offers())),
         ("add-registry-minted", add(add_registry_minted())),
         ("add-registry-shared", add(add_registry_shared())),
         ("add-registry-shared-again", add(add_registry_shared_again())),
@@ -112,6 +114,22 @@ pub(super) fn answers(each: &mut impl EachAnswer) {
             verified: true,
             public: false,
             notes: vec!["the index downloads from cdn.example, which gets no token".to_owned()],
+            offered: vec![],
+            bundle: "/home/me/.local/state/regauth/ca-bundle.pem".to_owned(),
+            proxy: "http://127.0.0.1:9001".to_owned(),
+        },
+    );
+    each.check(
+        "add-registry-offers",
+        RegistryAdded {
+            registry: registry(),
+            verified: true,
+            public: false,
+            notes: vec![],
+            offered: vec![OfferedLocation {
+                url: "https://corp.example/crates/".to_owned(),
+                purpose: "downloads".to_owned(),
+            }],
             bundle: "/home/me/.local/state/regauth/ca-bundle.pem".to_owned(),
             proxy: "http://127.0.0.1:9001".to_owned(),
         },

@@ -55,17 +55,17 @@ fn a_wrong_flag_or_value_of_add_registry_is_a_usage_error() {
 #[test]
 fn an_invalid_command_line_is_a_usage_error() {
     let fixture = Fixture::start();
-    let show = format!(
-        "the only registry is corp: regauthctl --home {} show corp",
-        fixture.home().display()
-    );
+    let home = fixture.home().display().to_string();
+    let show_at_home = format!("--home {home} show");
+    let hint_at_home = format!("the only registry is corp: regauthctl --home {home} show corp");
     for (line, says) in [
         ("add-registry new --token-stdin", "--index"),
         ("add-registry", "NAME"),
         ("rotate corp", "--token-stdin"),
         ("rotate corp sentinel-in-the-wrong-location", "unexpected argument"),
         ("rotate corp --token-stdin --token-env HOME", "cannot be used with"),
-        ("show", show.as_str()),
+        ("show", "the only registry is corp: regauthctl show corp"),
+        (&show_at_home, &hint_at_home),
         ("allow corp --for soon", "a number with a unit"),
         ("allow corp --for 0s", "a number with a unit"),
         ("allow corp --for 48h", "24 hours"),

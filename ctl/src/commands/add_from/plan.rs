@@ -149,6 +149,7 @@ impl Entry {
             untrusted: true,
             token,
             proof: None,
+            offer_locations: false,
             verify,
         }
     }

@@ -10,14 +10,17 @@ use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request};
 use super::{Arguments, readable};
 use crate::client::Client;
 use crate::output::print_to_stderr;
-use crate::paste::PastedLogin;
+use crate::paste::{self, PastedLogin};
 use crate::presets::Username;
 use crate::prompt;
 
 /// Result of the questions.
 pub(super) enum Preflight {
     /// A token may be asked for.
-    Passed(RegistryChecked),
+    Passed {
+        /// Authentication schemes that the registry asks for, in lower case.
+        challenges: Vec<String>,
+    },
     /// No token would work at this URL.
     Problem(ErrorBody),
 }
@@ -38,7 +41,7 @@ pub(super) fn require_passed(request: AddRegistry, client: &Client) -> Result<()
 /// Adds to the error of a rejected token how to give the user name: if the token's text is a login, or the registry asks for
 /// one. `check` is the registry's definition, if it has no user name.
 pub(super) fn with_user_name_hint(
-    mut error: ErrorBody,
+    error: ErrorBody,
     check: Option<AddRegistry>,
     pasted: Option<PastedLogin>,
     client: &Client,
@@ -46,19 +49,18 @@ pub(super) fn with_user_name_hint(
     if error.kind != ErrorKind::TokenRejected {
         return error;
     }
-    let advice = match (check, pasted) {
-        (None, Some(PastedLogin::BasicHeader)) => format!("{BASIC_HEADER}; give the token alone"),
+    let user_name = match (check, pasted) {
         (Some(_), Some(PastedLogin::BasicHeader)) => {
-            format!("{BASIC_HEADER}: repeat with --scheme basic --username USER, and give the token alone")
+            Some("repeat with --scheme basic --username USER and the token alone".to_owned())
         }
-        (Some(check), pasted) => match wants_user_name(check, pasted, client) {
-            Some(advice) => advice,
-            None => return error,
-        },
-        (None, _) => return error,
+        (Some(check), pasted) => wants_user_name(check, pasted, client),
+        (None, _) => None,
     };
-    let hint = error.hint.take().map_or_else(String::new, |hint| format!("; {hint}"));
-    error.hint(advice + &hint)
+    let error = match user_name {
+        Some(advice) => paste::with_advice(error, &advice),
+        None => error,
+    };
+    paste::with_login_hint(error, pasted)
 }
 
 /// Advice for a registry that asks for a user name with the token. A scheme that was given may be right, unless the token is
@@ -75,7 +77,7 @@ fn wants_user_name(check: AddRegistry, pasted: Option<PastedLogin>, client: &Cli
         return None;
     }
     let how = if is_login {
-        "--scheme basic --username USER, and give only the part of the token's text after the colon"
+        "--scheme basic --username USER"
     } else {
         "--username USER"
     };
@@ -94,14 +96,19 @@ impl Arguments {
         if self.is_checked || self.no_verify || !self.token.asks_a_person() || !prompt::is_interactive() {
             return Ok(());
         }
-        match self.check_with_person(name, client)? {
-            Preflight::Passed(checked) => self.prompt_for_username(&checked),
-            Preflight::Problem(error) => Err(error),
+        let given = self.index.clone();
+        let challenges = match self.check_with_person(name, client)? {
+            Preflight::Passed { challenges } => challenges,
+            Preflight::Problem(error) => return Err(error),
+        };
+        if let Some(index) = self.index.as_deref().filter(|index| given.as_deref() != Some(*index)) {
+            self.answers.keep(&["--index", index]);
         }
+        self.prompt_for_username(&challenges)
     }
 
     /// Asks the registry. An untrusted certificate leads to the question for a CA file, and a git index that is none to
-    /// `sparse+`.
+    /// `sparse+`. With `--no-verify`, no problem of the registry counts.
     ///
     /// # Errors
     /// The name is taken, or no daemon answers. A URL that is none is a problem.
@@ -112,9 +119,11 @@ impl Arguments {
                 Err(error) if error.kind == ErrorKind::Invalid => return Ok(Preflight::Problem(error)),
                 Err(error) => return Err(error),
             };
-            let Some(problem) = &checked.problem else {
+            let Some(problem) = checked.problem.as_ref().filter(|_| !self.no_verify) else {
                 self.ask_if_sparse(&checked)?;
-                return Ok(Preflight::Passed(checked));
+                return Ok(Preflight::Passed {
+                    challenges: checked.challenges,
+                });
             };
             let is_solved = match problem.cause.as_str() {
                 UNTRUSTED => self.prompt_for_ca_file(problem)?,
@@ -130,8 +139,8 @@ impl Arguments {
     }
 
     /// Asks for the user name if the registry wants Basic authentication, or does not tell.
-    pub(super) fn prompt_for_username(&mut self, checked: &RegistryChecked) -> Result<(), ErrorBody> {
-        if self.username.is_some() || self.scheme.is_some() || self.source.is_external() {
+    pub(super) fn prompt_for_username(&mut self, challenges: &[String]) -> Result<(), ErrorBody> {
+        if self.username.is_some() || self.scheme.is_some() || self.source.has_a_scheme() {
             return Ok(());
         }
         // The product's table knows which of its repositories want one.
@@ -139,7 +148,7 @@ impl Arguments {
         if location.is_some_and(|url| self.preset.is_some_and(|preset| preset.is_repository(url))) {
             return Ok(());
         }
-        let wants = |scheme: &str| checked.challenges.iter().any(|challenge| challenge == scheme);
+        let wants = |scheme: &str| challenges.iter().any(|challenge| challenge == scheme);
         let description = match self.preset.map(|preset| &preset.username) {
             Some(Username::Optional(description)) => *description,
             Some(_) => return Ok(()),
@@ -150,7 +159,7 @@ impl Arguments {
         };
         self.username = prompt::username(description)?;
         if let Some(username) = self.username.clone() {
-            self.keep_answer(&["--username", &username]);
+            self.answers.keep(&["--username", &username]);
         }
         Ok(())
     }
@@ -171,7 +180,7 @@ impl Arguments {
             return Ok(false);
         };
         let path = readable(&file)?;
-        self.keep_answer(&["--ca-file", &path]);
+        self.answers.keep(&["--ca-file", &path]);
         self.ca_file = Some(path.into());
         Ok(true)
     }
@@ -211,8 +220,5 @@ impl Arguments {
     }
 }
 
-/// Description of a token that is one, without a part of it.
-pub(crate) const BASIC_HEADER: &str =
-    "the text is the value of a `Basic` header, with a user name and the token in base64";
 const UNTRUSTED: &str = "certificate-untrusted";
 const NO_INDEX: &str = "no-index";

@@ -13,7 +13,6 @@ use crate::client::Client;
 use crate::output::{self, print_to_stderr};
 use crate::presets::{Login, Offer, Preset, Username};
 use crate::setup::cargo_names;
-use crate::shell::quote_sh;
 use crate::team_file::index_in_project;
 use crate::{error, paste, prompt};
 
@@ -90,28 +89,22 @@ impl Arguments {
         if !prompt::confirm(&question)? {
             return Ok(name);
         }
-        // The command line has the other name, so it cannot be shown with the answers.
-        self.answers.clear();
+        self.answers.rename(name.as_str(), other.as_str());
         Ok(other)
     }
 
     /// The command that does the same without a question, with the token on stdin; `None` if nothing was asked.
-    pub(super) fn command_without_questions(&self) -> Option<String> {
-        if self.answers.is_empty() {
-            return None;
-        }
-        // A token is never an argument, so the line may be shown.
-        let given = std::env::args().skip(1);
+    fn command_without_questions(&self) -> Option<String> {
         let reads_token = !self.source.is_external() || self.source.credential_of.is_some();
-        let token = (reads_token && !self.token.is_given()).then(|| "--token-stdin".to_owned());
-        let words = given.chain(self.answers.iter().cloned()).chain(token);
-        let words = words.map(|word| quote_sh(&word));
-        Some(format!("regauthctl {}", words.collect::<Vec<_>>().join(" ")))
+        let given = std::env::args().skip(1).collect();
+        self.answers.command(given, reads_token && !self.token.is_given())
     }
 
-    /// Keeps an answer for the command without questions.
-    pub(super) fn keep_answer(&mut self, words: &[&str]) {
-        self.answers.extend(words.iter().map(ToString::to_string));
+    /// The command that does the same without a question, as lines for the person; empty if nothing was asked.
+    pub(super) fn shown_command(&self) -> String {
+        let command = self.command_without_questions();
+        let command = command.map(|line| format!("\nThe same without questions:\n\n{line}\n"));
+        command.unwrap_or_default()
     }
 
     fn prompt_for_name(&mut self, client: &Client) -> Result<RegistryName, ErrorBody> {
@@ -121,7 +114,7 @@ impl Arguments {
             match client.call::<RegistryView>(&show) {
                 Ok(_) => print_to_stderr(&format!("there is a registry {name} already; choose another name\n")),
                 Err(error) if error.kind == ErrorKind::NotFound => {
-                    self.keep_answer(&[name.as_str()]);
+                    self.answers.keep(&[name.as_str()]);
                     return Ok(name);
                 }
                 Err(error) => return Err(error),
@@ -141,7 +134,7 @@ impl Arguments {
             found.file.display(),
             found.index
         ));
-        self.keep_answer(&["--index", &found.index]);
+        self.answers.keep(&["--index", &found.index]);
         self.index = Some(found.index);
         true
     }
@@ -150,20 +143,20 @@ impl Arguments {
         if self.preset.is_none() {
             self.preset = prompt::preset()?;
             if let Some(preset) = self.preset {
-                self.keep_answer(&["--preset", preset.name]);
+                self.answers.keep(&["--preset", preset.name]);
             }
         }
         if self.preset.is_none() && self.kind.is_none() {
             let kind = prompt::kind()?;
-            self.keep_answer(&["--kind", kind]);
+            self.answers.keep(&["--kind", kind]);
             self.kind = Some(kind.to_owned());
         }
-        let checked = loop {
+        let challenges = loop {
             let url = prompt::index_or_scope(self.preset)?;
             self.leave_preset_of_other_layout(&url);
             self.set_location(&url);
             match self.check_with_person(name, client)? {
-                Preflight::Passed(checked) => break checked,
+                Preflight::Passed { challenges } => break challenges,
                 Preflight::Problem(error) => {
                     print_to_stderr(&format!(
                         "{}\nhint: {}\n",
@@ -176,10 +169,10 @@ impl Arguments {
         };
         self.is_checked = true;
         match (self.index.clone(), self.scopes.first().cloned()) {
-            (Some(index), _) => self.keep_answer(&["--index", &index]),
-            (None, scope) => self.keep_answer(&["--scope", &scope.unwrap_or_default()]),
+            (Some(index), _) => self.answers.keep(&["--index", &index]),
+            (None, scope) => self.answers.keep(&["--scope", &scope.unwrap_or_default()]),
         }
-        self.prompt_for_username(&checked)
+        self.prompt_for_username(&challenges)
     }
 
     /// Drops a preset whose layout the URL does not have, and keeps its login and statuses. The prompt has asked.
@@ -189,18 +182,18 @@ impl Arguments {
         };
         if let (Username::Fixed(username), None) = (&preset.username, &self.username) {
             self.username = Some((*username).to_owned());
-            self.keep_answer(&["--username", username]);
+            self.answers.keep(&["--username", username]);
         }
         if let (Some(scheme), None) = (preset.scheme_for(self.username.as_deref()), &self.scheme) {
             self.scheme = Some(scheme.to_owned());
-            self.keep_answer(&["--scheme", scheme]);
+            self.answers.keep(&["--scheme", scheme]);
         }
         if self.rejected_by.is_empty() && !preset.rejected_by.is_empty() {
             self.rejected_by = preset.rejected_by.to_vec();
             let statuses: Vec<_> = preset.rejected_by.iter().map(u16::to_string).collect();
-            self.keep_answer(&["--rejected-by", &statuses.join(",")]);
+            self.answers.keep(&["--rejected-by", &statuses.join(",")]);
         }
-        self.answers.retain(|word| word != "--preset" && word != preset.name);
+        self.answers.drop_flag("--preset");
         self.preset = None;
     }
 
@@ -250,6 +243,9 @@ impl Arguments {
                     return Err(error::usage(message).hint(format!("--username NAME: {description}")));
                 }
                 self.username = prompt::username(description)?;
+                if let Some(username) = &self.username {
+                    self.answers.keep(&["--username", username]);
+                }
             }
             _ => {}
         }

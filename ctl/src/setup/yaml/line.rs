@@ -9,13 +9,7 @@ pub(super) fn key_and_value(content: &str) -> Option<(String, Option<String>)> {
         }
         '[' | '{' | '?' | '&' | '*' | '!' | '|' | '>' | '%' | '@' | '`' | '-' | '<' => return None,
         _ => {
-            let ends = content.match_indices(':').map(|(at, _)| at);
-            let is_end = |at: &usize| {
-                content
-                    .get(at + 1..)
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
-            };
-            let at = ends.into_iter().find(is_end)?;
+            let at = colon_before_value(content)?;
             (content.get(..at)?.trim_end().to_owned(), content.get(at + 1..)?)
         }
     };
@@ -30,6 +24,42 @@ pub(super) fn key_and_value(content: &str) -> Option<(String, Option<String>)> {
         Some(_) => Some(rest.split(" #").next().unwrap_or(rest).trim_end().to_owned()),
     };
     Some((key, value))
+}
+
+/// Position of the colon that ends a plain key: a blank or the end of the line follows.
+fn colon_before_value(content: &str) -> Option<usize> {
+    let is_end = |at: &usize| {
+        let rest = content.get(at + 1..);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t']))
+    };
+    content.match_indices(':').map(|(at, _)| at).find(is_end)
+}
+
+/// Position of the colon after the key of a mapping, which may be in quotation marks; `None` for a line without a key.
+pub(super) fn first_mapping_colon(content: &str) -> Option<usize> {
+    let content = content.trim_end();
+    match content.chars().next()? {
+        quote @ ('"' | '\'') => {
+            let end = 2 + content.get(1..)?.find(quote)?;
+            let blanks = content.get(end..)?.len() - content.get(end..)?.trim_start().len();
+            Some(end + blanks).filter(|at| {
+                content
+                    .get(*at..)
+                    .is_some_and(|rest| colon_before_value(rest) == Some(0))
+            })
+        }
+        '[' | '{' => None,
+        _ => colon_before_value(without_comment(content)),
+    }
+}
+
+/// Line without the comment behind a text outside quotation marks.
+pub(super) fn without_comment(content: &str) -> &str {
+    let comment = content.find(" #").or_else(|| content.find("\t#"));
+    content
+        .get(..comment.unwrap_or(content.len()))
+        .unwrap_or_default()
+        .trim_end()
 }
 
 /// The text as it is if all its characters are plain; otherwise in double quotes.

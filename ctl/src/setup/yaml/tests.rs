@@ -94,7 +94,9 @@ fn refuses_other_forms_with_the_line() {
     ] {
         let refused = apply(text, &settings()).unwrap_err();
         assert!(
-            refused.message.contains(&format!("line {line} ")),
+            [' ', ':']
+                .iter()
+                .any(|end| refused.message.contains(&format!("line {line}{end}"))),
             "{text}: {}",
             refused.message
         );

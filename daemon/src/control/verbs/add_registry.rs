@@ -5,18 +5,18 @@
 //! decides; a failure before it is undone, here or at the next start.
 
 mod commit;
+mod index_locations;
 
 use std::sync::Arc;
 
-use regauth_shared::index::{AUTH_REQUIRED, IndexConfig};
 use regauth_shared::request::AddRegistry;
-use regauth_shared::response::{RegistryAdded, VerdictResult};
+use regauth_shared::response::{OfferedLocation, RegistryAdded, VerdictResult};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
 
 use crate::control::archives::uncovered_archives;
 use crate::control::controller::Controller;
 use crate::control::error::unchanged;
-use crate::control::new_registry::{InitialToken, definition, initial_token, push_scope};
+use crate::control::new_registry::{InitialToken, definition, initial_token};
 use crate::control::presence::Presence;
 use crate::control::probe::{ProbeResult, probe_token};
 use crate::control::state::State;
@@ -30,8 +30,9 @@ use crate::proxy::exchange::token_flow::TokenFlow;
 use crate::proxy::read_ahead::ReadAhead;
 use crate::proxy::routes::RegistryRoute;
 use crate::proxy::upstream::Upstream;
-use crate::registry::{Index, Registry, Scope, Source};
+use crate::registry::{Registry, Source};
 use commit::{commit, record, record_end, restore, undo};
+use index_locations::{Located, Widens, locate};
 
 /// Adds a registry.
 ///
@@ -48,6 +49,7 @@ pub(crate) async fn add_registry(
         route,
         verdict,
         notes,
+        offered,
         permitted,
     } = prepare(controller, &request, presence).await?;
     let name = request.name.clone();
@@ -81,6 +83,7 @@ pub(crate) async fn add_registry(
         verified,
         public: matches!(verdict, Some(VerdictResult::Public | VerdictResult::Inconclusive)),
         notes,
+        offered,
         bundle: controller.folders.bundle().display().to_string(),
         proxy: show::proxy_url(controller),
     })
@@ -159,6 +162,8 @@ struct NewRegistry {
     /// The registry's verdict on the token, if it was asked.
     verdict: Option<VerdictResult>,
     notes: Vec<String>,
+    /// URLs that the index names, for the person to decide.
+    offered: Vec<OfferedLocation>,
     /// Widening of the use of a token that the registry shares, as far as it was permitted.
     permitted: Option<Widening>,
 }
@@ -194,7 +199,8 @@ async fn prepare(controller: &Controller, request: &AddRegistry, presence: Prese
         _ => None,
     };
     let index = probed.as_ref().and_then(|probed| probed.index.as_ref());
-    let mut notes = cover_index(&mut registry, index, name, is_shared);
+    let widens = Widens::of(request, is_shared);
+    let Located { mut notes, offered } = locate(&mut registry, index, name, widens);
     if let (Some(_), Ok(token)) = (&probed, &first) {
         notes.extend(uncovered_archives(&upstream, pool, name, &registry, token).await);
     }
@@ -207,6 +213,7 @@ async fn prepare(controller: &Controller, request: &AddRegistry, presence: Prese
         route: Arc::new(route),
         verdict,
         notes,
+        offered,
         permitted,
     })
 }
@@ -253,50 +260,4 @@ fn require_accepted(probed: ProbeResult, name: &RegistryName) -> Result<ProbeRes
     let if_rejected = format!("`{name}` was not added; check the token, --scheme and --username, then repeat");
     let if_unclear = "it was not added; fix the cause and repeat, or add it without verification with --no-verify";
     probed.require_accepted(&if_rejected, if_unclear)
-}
-
-/// Adds the scopes of downloads and of the API, which the index names, if they are in folders of the index's own host.
-/// Another host, or the whole host, gets the token only when a person says so, and so does every place that a shared token
-/// was not given for. Returns notes for the person.
-fn cover_index(
-    registry: &mut Registry,
-    config: Option<&IndexConfig>,
-    name: &RegistryName,
-    is_shared: bool,
-) -> Vec<String> {
-    let mut notes = Vec::new();
-    let Some(home) = registry.index.as_ref().and_then(|index| index.scope().ok()) else {
-        return notes;
-    };
-    if matches!(registry.index, Some(Index::Git(_))) {
-        // regauthctl reads a git index itself, with git.
-        return notes;
-    }
-    let Some(config) = config else {
-        notes.push(format!(
-            "the index was not read, so the URLs of downloads and of the API are unknown; if they are outside {home}, \
-             run `regauthctl add-scope {name} URL`"
-        ));
-        return notes;
-    };
-    for location in config.locations::<Scope>() {
-        let scope = &location.url;
-        if registry.scopes.iter().any(|covered| covered.covers(scope)) {
-            continue;
-        }
-        let is_own_host = scope.origin == home.origin && scope.plain == home.plain;
-        match (is_own_host, location.is_whole_host) {
-            (true, false) if is_shared => notes.push(format!(
-                "the index names {scope}, which gets no token; `regauthctl add-scope {name} {scope}` adds it"
-            )),
-            (true, false) => push_scope(&mut registry.scopes, location.url),
-            (true, true) => notes.push(location.whole_host_note(name)),
-            (false, _) => notes.push(location.other_host_note(name)),
-        }
-    }
-    notes.extend(config.api_slash_note());
-    if config.auth_required {
-        notes.push(AUTH_REQUIRED.to_owned());
-    }
-    notes
 }

@@ -28,6 +28,14 @@ pub(super) fn add_registry_of_a_team() -> AddRegistry {
     }
 }
 
+pub(super) fn add_registry_with_offers() -> AddRegistry {
+    AddRegistry {
+        index: Some("sparse+https://corp.example/index/".to_owned()),
+        offer_locations: true,
+        ..add_registry_least()
+    }
+}
+
 pub(super) fn add_registry_without_token() -> AddRegistry {
     AddRegistry {
         token: None,
@@ -55,6 +63,7 @@ pub(super) fn add_registry_least() -> AddRegistry {
         proof: None,
         read_ahead: None,
         untrusted: false,
+        offer_locations: false,
         verify: true,
     }
 }

@@ -1,0 +1,118 @@
+//! URLs that a cargo index names on its own host, outside of what its registry covers: the person decides about them.
+//!
+//! The daemon returns those of a sparse index as offers, and [`git_index`](super::git_index) finds those of a git index.
+//! Without a person, and without a flag that declines, the registry covers them at once.
+
+use regauth_shared::request::AddScope;
+use regauth_shared::response::{OfferedLocation, RegistryAdded, RegistryView};
+use regauth_shared::{ErrorBody, Request, Secret};
+
+use crate::client::Client;
+use crate::{output, prompt};
+
+/// Flags that stand for the person's answer.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct LocationFlags {
+    /// Cover the URLs that the index names on its own host without a question; with --from, agree to what the file adds and
+    /// changes, too
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+
+    /// Cover no URL that only the index names, and print the command that adds it
+    #[arg(long, conflicts_with = "yes")]
+    no_index_scopes: bool,
+}
+
+/// Decision about the URLs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// Cover them.
+    Cover,
+    /// Ask the person.
+    Ask,
+    /// Leave them out.
+    Leave,
+}
+
+impl LocationFlags {
+    /// Decision of the flags, or of the person at the terminal.
+    pub(super) fn decision(self, client: &Client) -> Decision {
+        match (self.yes, self.no_index_scopes) {
+            (true, _) => Decision::Cover,
+            (false, true) => Decision::Leave,
+            (false, false) => Decision::of_person(client.has_person()),
+        }
+    }
+}
+
+impl Decision {
+    /// Decision without flags.
+    pub(super) fn of_person(can_be_asked: bool) -> Self {
+        if can_be_asked { Self::Ask } else { Self::Cover }
+    }
+
+    /// True if the URLs are offered instead of added.
+    pub(super) fn wants_offers(self) -> bool {
+        self != Self::Cover
+    }
+}
+
+/// Adds the offered URLs to the registry if the person agrees, and a note for each of the others. Returns the person's answer
+/// as a flag, if there was a question. `token` is the one that was just given for the registry: it permits the change.
+///
+/// The registry is there already, so no failure is an error of the whole command.
+pub(super) fn settle(
+    added: &mut RegistryAdded,
+    decision: Decision,
+    client: &Client,
+    token: Option<Secret>,
+) -> Option<&'static str> {
+    if added.offered.is_empty() {
+        return None;
+    }
+    let is_agreed = decision == Decision::Ask && is_agreed(added, client);
+    if is_agreed {
+        match add_scopes(added, client, token) {
+            Ok(view) => {
+                added.registry = view;
+                added.offered.clear();
+            }
+            Err(error) => added.notes.push(error.message),
+        }
+    }
+    let name = &added.registry.name;
+    added.notes.extend(added.offered.iter().map(|offer| offer.note(name)));
+    (decision == Decision::Ask).then_some(if is_agreed { "--yes" } else { "--no-index-scopes" })
+}
+
+/// Shows the URLs and asks the person. The dialogue of a guarded daemon asks by itself, and names them.
+fn is_agreed(added: &RegistryAdded, client: &Client) -> bool {
+    output::show(&list(added));
+    client.asks_a_person() || prompt::confirm("Send the token there as well?").unwrap_or_default()
+}
+
+fn list(added: &RegistryAdded) -> String {
+    let row = |offer: &OfferedLocation| vec![offer.url.clone(), offer.purpose.clone()];
+    let rows: Vec<_> = added.offered.iter().map(row).collect();
+    let lines = output::aligned(&rows);
+    let lines = lines.lines().map(|line| format!("  {line}\n"));
+    let title = format!("The index of {} names more URLs on its host:\n", added.registry.name);
+    std::iter::once(title).chain(lines).collect()
+}
+
+/// Adds the offered URLs as scopes.
+///
+/// # Errors
+/// Those of the daemon.
+pub(super) fn add_scopes(
+    added: &RegistryAdded,
+    client: &Client,
+    proof: Option<Secret>,
+) -> Result<RegistryView, ErrorBody> {
+    let reply = client.call(&Request::AddScope(AddScope {
+        name: added.registry.name.clone(),
+        scopes: added.offered.iter().map(|offer| offer.url.clone()).collect(),
+        proof,
+    }))?;
+    Ok(reply.answer)
+}
