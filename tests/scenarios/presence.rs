@@ -58,6 +58,7 @@ fn a_person_confirms_with_a_password_at_a_terminal_and_a_wrong_one_confirms_noth
     };
     let (scope, other) = (case.registry.url("/more/"), case.registry.url("/other/"));
     case.add_with_two_questions();
+    case.reload_what_was_shown();
     let mut terminal = case.terminal(&["add-scope", "corp", &scope]);
     terminal.read_until("waiting for your confirmation (polkit)");
     terminal.read_until(&format!("Send the token of corp to {scope} as well?"));
@@ -222,6 +223,38 @@ impl Case {
         terminal.type_without_echo(PASSWORD);
         let (output, status) = terminal.finish();
         assert!(status.success() && output.contains(&files), "{output}");
+    }
+
+    /// Confirms a reload. What root changes in the file while the question is open is not part of it.
+    fn reload_what_was_shown(&self) {
+        let file = self.machine.status()["config"].as_str().unwrap();
+        let add = |line: &str| {
+            let script = format!("sed -i '1i {line}' {file}");
+            self.machine.shell(ROOT, &script).succeeds();
+        };
+        let ask = |changes: &str| {
+            let mut terminal = self.terminal(&["reload"]);
+            terminal.read_until(&format!("Let regauth apply its changed configuration: {changes}?"));
+            terminal.read_until("Password: ");
+            terminal
+        };
+        add("notify = false");
+        let mut terminal = ask("the setting notify");
+        add("drain-timeout = \"7s\"");
+        terminal.type_without_echo(PASSWORD);
+        let (output, status) = terminal.finish();
+        assert_eq!(status.code(), Some(i32::from(exit_code::FAILED)), "{output}");
+        assert!(output.contains("changed since its changes were confirmed"), "{output}");
+        let program = self.registry.url("/corp/");
+        let script = format!("sed -i 's|^\\(scopes = .*{program}.*\\)$|\\1\\nprograms = [\"cargo\"]|' {file}");
+        self.machine.shell(ROOT, &script).succeeds();
+        let mut terminal = ask("the setting notify, the setting drain-timeout, corp: programs = cargo");
+        terminal.type_without_echo(PASSWORD);
+        let (output, status) = terminal.finish();
+        assert!(status.success() && output.contains("Reloaded"), "{output}");
+        let script = format!("sed -i '/^programs = /d' {file}");
+        self.machine.shell(ROOT, &script).succeeds();
+        self.exits(ROOT, &["reload"], exit_code::DONE);
     }
 
     fn configure(&self, presence: &str) {

@@ -10,7 +10,7 @@ use rustls_pki_types::pem::PemObject;
 use crate::authority::bundle::is_ours;
 
 /// Certificates of the global `ca-file`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CompanyRoots {
     /// The file, if one is configured.
     pub file: Option<PathBuf>,

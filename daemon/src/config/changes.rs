@@ -11,7 +11,7 @@ use regauth_shared::response::{ConfigurationChange, Definition};
 use toml_edit::{Table, Value};
 
 use crate::config::registries::REGISTRY_KEYS;
-use crate::config::serialize;
+use crate::config::{Config, serialize};
 use crate::registry::{Registry, Source, Writes};
 
 type Registries = BTreeMap<RegistryName, Registry>;
@@ -36,6 +36,49 @@ pub(crate) fn changes(before: &Registries, after: &Registries) -> Vec<Configurat
         }
     }
     changes
+}
+
+/// Keys outside of the registries' tables whose values differ, without `store`: the first start and a move write it by
+/// themselves.
+pub(crate) fn changed_settings(before: &Config, after: &Config) -> Vec<&'static str> {
+    let Config {
+        listen,
+        listen_tls,
+        clients,
+        presence,
+        signed_grants,
+        authorities,
+        trust,
+        store: _,
+        drain_timeout,
+        drain_delay,
+        audit,
+        metrics_listen,
+        warn_before,
+        notify,
+        ca_file,
+        upstream,
+        registries: _,
+    } = after;
+    let differs = [
+        ("presence", *presence != before.presence),
+        ("[[trust]]", *trust != before.trust),
+        ("signed-grants", *signed_grants != before.signed_grants),
+        ("ca-file", *ca_file != before.ca_file),
+        ("[upstream]", *upstream != before.upstream),
+        ("clients", *clients != before.clients),
+        ("authorities", *authorities != before.authorities),
+        ("listen", *listen != before.listen),
+        ("listen-tls", *listen_tls != before.listen_tls),
+        ("metrics-listen", *metrics_listen != before.metrics_listen),
+        ("audit", *audit != before.audit),
+        ("warn-before", *warn_before != before.warn_before),
+        ("notify", *notify != before.notify),
+        ("drain-timeout", *drain_timeout != before.drain_timeout),
+        ("drain-delay", *drain_delay != before.drain_delay),
+    ];
+    let changed = differs.into_iter().filter(|(_, differs)| *differs);
+    changed.map(|(key, _)| key).collect()
 }
 
 /// Definition of a registry without tokens, commands, paths and variables.
@@ -179,7 +222,6 @@ fn whole(name: &RegistryName) -> ConfigurationChange {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
 
     fn registries(body: &str) -> Registries {
         let text = format!("[registries.corp]\nindex = \"sparse+https://corp.example/index/\"\n{body}");
@@ -242,6 +284,20 @@ mod tests {
             let changes = changes(&before, &after);
             assert_eq!(changes[0].key.as_deref(), Some(key));
             assert_eq!(changes[0].widens.is_some(), widens, "{changes:?}");
+        }
+    }
+
+    #[test]
+    fn each_changed_setting_is_named_and_the_recorded_store_is_not() {
+        let changed = |text: &str| changed_settings(&Config::default(), &Config::read(text).unwrap());
+        for (text, expected) in [
+            ("store = 'vault'", vec![]),
+            ("presence = 'never'", vec!["presence"]),
+            ("ca-file = '/ca.pem'\nnotify = false", vec!["ca-file", "notify"]),
+            ("[upstream]\nproxy = 'http://proxy.example:3128'", vec!["[upstream]"]),
+            ("[registries.corp]\nscopes = ['https://corp.example/']", vec![]),
+        ] {
+            assert_eq!(changed(text), expected, "{text}");
         }
     }
 

@@ -33,7 +33,7 @@ use regauth_shared::RegistryName;
 use toml::de::DeTable;
 
 pub use audit::{AuditMode, AuditSettings};
-pub(crate) use changes::{changes, definition};
+pub(crate) use changes::{changed_settings, changes, definition};
 pub use clients::{Clients, InvalidClients, InvalidListen, listen_address};
 pub use edit::ConfigFile;
 pub use gateway::{SignedGrantFiles, TlsListener};

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Clients;
 use crate::control::controller::Controller;
-use crate::control::presence::Presence;
+use crate::control::presence::{Permission, Presence};
 use crate::control::verbs::lifecycle;
 use crate::file_stamp::FileStamp;
 
@@ -46,7 +46,7 @@ pub(crate) async fn follow(controller: Arc<Controller>, end: CancellationToken) 
 
 /// True if the file is in service now.
 async fn reload(controller: &Controller) -> bool {
-    let error = lifecycle::reload(controller, Presence::Unknown { user: None })
+    let error = lifecycle::reload(controller, Permission::unasked(Presence::Unknown { user: None }))
         .await
         .err();
     let last = controller.reload_error.load_full();

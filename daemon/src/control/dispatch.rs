@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::control::audit_files::OpenRecord;
 use crate::control::controller::Controller;
 use crate::control::metrics;
-use crate::control::presence::{self, Presence};
+use crate::control::presence::{self, Permission};
 use crate::control::server::Peer;
 use crate::control::verbs::{
     add_registry, add_scope, change_configuration, check_registry, confirm, device_login, grants, lifecycle, logout,
@@ -32,12 +32,13 @@ pub(crate) async fn dispatch(controller: &Controller, peer: &Peer, line: &str) -
         Err(error) => return answer::<()>(Err(error)),
     };
     match presence::require(controller, peer, &request).await {
-        Ok(presence) => carry_out(controller, request, presence).await,
+        Ok(permission) => carry_out(controller, request, permission).await,
         Err(error) => answer::<()>(Err(error)),
     }
 }
 
-async fn carry_out(controller: &Controller, request: Request, presence: Presence) -> Reply {
+async fn carry_out(controller: &Controller, request: Request, permission: Permission) -> Reply {
+    let presence = permission.presence;
     match request {
         Request::AddRegistry(request) => answer(add_registry::add_registry(controller, *request, presence).await),
         Request::CheckRegistry(request) => answer(check_registry::check_registry(controller, &request, presence).await),
@@ -47,10 +48,10 @@ async fn carry_out(controller: &Controller, request: Request, presence: Presence
         Request::AddScope(request) => answer(add_scope::add_scope(controller, &request, presence).await),
         Request::Confirm(request) => answer(confirm::confirm(controller, request, presence).await),
         Request::SetRegistry(request) => {
-            answer(change_configuration::set_registry(controller, request, presence).await)
+            answer(change_configuration::set_registry(controller, request, permission).await)
         }
         Request::ReplaceConfiguration(request) => {
-            answer(change_configuration::replace_configuration(controller, request, presence).await)
+            answer(change_configuration::replace_configuration(controller, request, permission).await)
         }
         Request::Export(request) => answer(change_configuration::export(controller, &request)),
         Request::List(_) => answer(Ok(show::list(controller).await)),
@@ -77,7 +78,7 @@ async fn carry_out(controller: &Controller, request: Request, presence: Presence
             Err(error) => answer::<()>(Err(error)),
         },
         Request::SetUpstream(request) => answer(set_upstream::set_upstream(controller, request).await),
-        Request::Reload(_) => answer(lifecycle::reload(controller, presence).await),
+        Request::Reload(_) => answer(lifecycle::reload(controller, permission).await),
         Request::Unlock(request) => answer(store::unlock(controller, request).await),
         Request::Store(_) => answer(Ok(store::store(controller).await)),
         Request::StoreMove(request) => answer(migrate::store_move(controller, request).await),

@@ -5,7 +5,8 @@
 //! sources with [`probe`] and [`new_registry`], has a [`widening`] permitted, then changes and publishes the [`state`].
 //! [`error`] turns errors of stores and files into answers.
 //!
-//! [`presence`] has a person permit what widens where a token goes or what it may do. [`watch`] streams events to viewers,
+//! [`presence`] has a person permit what widens where a token goes or what it may do; [`review`] compares a changed configuration
+//! for the question. [`watch`] streams events to viewers,
 //! [`audit_files`] hands out the audit record, and [`metrics`] serves counters over HTTP.
 //!
 //! [`maintenance`] has the tasks that run without a request. [`token_check`] asks registries on behalf of the data path.
@@ -29,6 +30,7 @@ mod new_registry;
 pub(crate) mod notifications;
 mod probe;
 mod problems;
+mod review;
 pub(crate) mod token_check;
 mod token_service;
 mod widening;

@@ -28,11 +28,14 @@ use self::polkit as platform;
 use regauth_shared::presence::{Action, Asks, Guarded};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request};
 
-use crate::config::PresenceMode;
+use crate::config::{Config, PresenceMode};
 use crate::control::controller::Controller;
+use crate::control::review::Review;
 use crate::control::server::{ControlClients, Peer};
+use crate::control::state::State;
 use crate::registry::Source;
 use not_confirmed::NotConfirmed;
+use question::Question;
 
 pub(in crate::control) use announcement::announce_token;
 pub(crate) use confirmation::Confirmation;
@@ -55,16 +58,51 @@ pub(crate) enum Presence {
     },
 }
 
+/// Permission to carry out a request.
+#[derive(Debug)]
+pub(crate) struct Permission {
+    pub(crate) presence: Presence,
+    /// Changes that a person was asked about; `None` if nobody was asked, or not about a configuration.
+    reviewed: Option<Review>,
+}
+
+impl Permission {
+    /// Permission without a question.
+    pub(crate) fn unasked(presence: Presence) -> Self {
+        Self {
+            presence,
+            reviewed: None,
+        }
+    }
+
+    /// Refuses a configuration that changes more than what a person was asked about.
+    ///
+    /// # Errors
+    /// `failed` if something was changed meanwhile.
+    pub(in crate::control) fn refuse_beyond(
+        &self,
+        controller: &Controller,
+        state: &State,
+        config: &Config,
+    ) -> Result<(), ErrorBody> {
+        match &self.reviewed {
+            Some(reviewed) => Review::of(controller, state, config).refuse_beyond(reviewed),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Has a person permit a guarded request.
 ///
 /// # Errors
-/// `refused`, with the reason and what to do; `not-found` for an unknown registry. Nothing was changed.
-pub(crate) async fn require(controller: &Controller, peer: &Peer, request: &Request) -> Result<Presence, ErrorBody> {
+/// `refused`, with the reason and what to do; `not-found` for an unknown registry; those of the verb that a review finds. Nothing
+/// was changed.
+pub(crate) async fn require(controller: &Controller, peer: &Peer, request: &Request) -> Result<Permission, ErrorBody> {
     if is_present(controller, peer) {
         announcement::announce_root(controller, request);
-        return Ok(Presence::Person);
+        return Ok(Permission::unasked(Presence::Person));
     }
-    let unknown = Presence::Unknown { user: peer.user() };
+    let unknown = Permission::unasked(Presence::Unknown { user: peer.user() });
     let Some(guarded) = request.guarded().or(removal(controller, request).await?) else {
         return Ok(unknown);
     };
@@ -82,14 +120,20 @@ pub(crate) async fn require(controller: &Controller, peer: &Peer, request: &Requ
         action: action(controller, guarded.action),
         ..guarded
     };
-    let question = (is_guarded || platform::SHOWS_ANY_TEXT).then_some(request);
+    let reviewed = Review::of_request(controller, request).await?;
+    let question = (is_guarded || platform::SHOWS_ANY_TEXT)
+        .then(|| Question::about(request, reviewed.as_ref()))
+        .flatten();
     let asked = controller
         .confirmation
         .ask(controller, peer, guarded.action, question)
         .await;
     announcement::announce_answer(controller, peer, request, guarded, &asked);
     match asked {
-        Ok(()) => Ok(Presence::Person),
+        Ok(()) => Ok(Permission {
+            presence: Presence::Person,
+            reviewed,
+        }),
         Err(reason) if reason.is_impossible() && (takes_token || mode == PresenceMode::Auto) => {
             tracing::debug!(%reason, "could not ask for a person's confirmation");
             Ok(unknown)

@@ -7,7 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::task::TaskTracker;
 
 use crate::control::controller::Controller;
-use crate::control::presence::Presence;
+use crate::control::presence::{Permission, Presence};
 use crate::control::verbs::lifecycle;
 
 /// Listener for SIGTERM, SIGINT and SIGHUP.
@@ -37,7 +37,9 @@ impl Signals {
             }
             let controller = Arc::clone(controller);
             reloads.spawn(async move {
-                if let Err(error) = lifecycle::reload(&controller, Presence::Unknown { user: None }).await {
+                if let Err(error) =
+                    lifecycle::reload(&controller, Permission::unasked(Presence::Unknown { user: None })).await
+                {
                     tracing::error!(error = %error.message, "reload failed");
                 }
             });

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use regauth_shared::Request;
 use regauth_shared::presence::Action;
 use tokio::sync::Semaphore;
 
@@ -15,6 +14,7 @@ use crate::control::controller::Controller;
 use crate::control::presence::asking::{Asking, TIME_LIMIT};
 use crate::control::presence::not_confirmed::NotConfirmed;
 use crate::control::presence::prompts::Prompts;
+use crate::control::presence::question::Question;
 use crate::control::presence::{PLATFORM, platform};
 use crate::control::server::Peer;
 
@@ -47,7 +47,7 @@ impl Confirmation {
         self.mode.store(Arc::new(mode));
     }
 
-    /// Has the platform ask about a request. The dialogue says what `request` asks; without one, what kind of change it is.
+    /// Has the platform ask about a request. Without a question of its own, the dialogue says what kind of change it is.
     ///
     /// # Errors
     /// [`NotConfirmed`].
@@ -56,7 +56,7 @@ impl Confirmation {
         controller: &Controller,
         peer: &Peer,
         action: Action,
-        request: Option<&Request>,
+        question: Option<Question>,
     ) -> Result<(), NotConfirmed> {
         let asker = peer.asker().ok_or(NotConfirmed::NoProcess)?;
         let asking = Asking {
@@ -65,7 +65,7 @@ impl Confirmation {
         };
         let asked = async {
             let _place = self.places.acquire().await.map_err(|_| NotConfirmed::Gone)?;
-            let authenticator = platform::prepare(asker, action, request).await?;
+            let authenticator = platform::prepare(asker, action, question).await?;
             asking.ask(&authenticator, asker).await
         };
         let asked = tokio::select! {

@@ -9,7 +9,6 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use regauth_shared::Request;
 use regauth_shared::presence::Action;
 use zbus::Connection;
 use zbus::connection::Builder;
@@ -25,7 +24,7 @@ pub(super) fn can_ask() -> bool {
     Polkit::of_machine().is_installed()
 }
 
-/// Connects to the machine's polkit, for a decision about one request of a process. polkit shows the text about `request` only
+/// Connects to the machine's polkit, for a decision about one request of a process. polkit shows the text of `question` only
 /// if it trusts this daemon to say so.
 ///
 /// # Errors
@@ -33,9 +32,8 @@ pub(super) fn can_ask() -> bool {
 pub(super) async fn prepare<'a>(
     process: &'a PeerProcess,
     action: Action,
-    request: Option<&Request>,
+    question: Option<Question>,
 ) -> Result<Inquiry<'a>, Unavailable> {
-    let question = request.and_then(Question::about);
     Polkit::of_machine().prepare(process, action, question).await
 }
 

@@ -4,14 +4,18 @@
 //! has the general text of the action. macOS takes any text. Names and URLs come from the program that asks. They are cut, and contain nothing that an
 //! agent could read as markup or as another line.
 
+mod change;
+
 use std::collections::BTreeMap;
 #[cfg(target_os = "linux")]
 use std::collections::HashMap;
 use std::time::Duration;
 
 use regauth_shared::Request;
-use regauth_shared::request::{AddRegistry, Grant, SetRegistry, SetUpstream};
+use regauth_shared::request::{AddRegistry, Grant, SetUpstream};
 use url::Url;
+
+use crate::control::review::Review;
 
 /// Sentence with placeholders, and their values. polkit puts the values in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,8 +25,9 @@ pub(super) struct Question {
 }
 
 impl Question {
-    /// Question about a guarded request; `None` for one that needs nobody, or has no text yet.
-    pub(super) fn about(request: &Request) -> Option<Self> {
+    /// Question about a guarded request; `None` for one that needs nobody, or has no text yet. `review` has the changes of a
+    /// request that changes the configuration.
+    pub(super) fn about(request: &Request, review: Option<&Review>) -> Option<Self> {
         Some(match request {
             Request::AddRegistry(request) => addition(request),
             Request::CheckRegistry(request) => Self::new(
@@ -43,9 +48,8 @@ impl Question {
                     ("changes", list(request.changes.iter().map(|change| plain(change)))),
                 ],
             ),
-            Request::SetRegistry(request) => setting(request),
-            Request::ReplaceConfiguration(_) => Self::new("Replace the whole configuration of regauth?", []),
-            Request::Reload(_) => Self::new("Let regauth apply its changed configuration?", []),
+            Request::SetRegistry(_) | Request::ReplaceConfiguration(_) => changed_configuration(review),
+            Request::Reload(_) => reloaded_configuration(review),
             Request::Allow(request) => Self::new(
                 "Open writes to $(registry) for $(time)?",
                 [("registry", request.name.to_string()), ("time", time(request.seconds))],
@@ -147,18 +151,32 @@ fn addition(request: &AddRegistry) -> Question {
     )
 }
 
-fn setting(request: &SetRegistry) -> Question {
-    let values = request.values.iter().map(|(key, value)| {
-        let value = match value {
-            serde_json::Value::String(text) => text.clone(),
-            other => other.to_string(),
-        };
-        plain(&format!("{key} = {value}"))
-    });
-    Question::new(
-        "Change the registry $(registry) to $(values)?",
-        [("registry", request.name.to_string()), ("values", list(values))],
-    )
+fn changed_configuration(review: Option<&Review>) -> Question {
+    match changes_of(review) {
+        Some(changes) => Question::new(
+            "Change the configuration of regauth: $(changes)?",
+            [("changes", changes)],
+        ),
+        None => Question::new("Replace the text of regauth's configuration, and no setting in it?", []),
+    }
+}
+
+fn reloaded_configuration(review: Option<&Review>) -> Question {
+    match changes_of(review) {
+        Some(changes) => Question::new(
+            "Let regauth apply its changed configuration: $(changes)?",
+            [("changes", changes)],
+        ),
+        None => Question::new(
+            "Let regauth read its configuration and certificates again, which have not changed?",
+            [],
+        ),
+    }
+}
+
+fn changes_of(review: Option<&Review>) -> Option<String> {
+    let changes = &review?.changes;
+    (!changes.is_empty()).then(|| list(changes.iter().map(change::text)))
 }
 
 fn grant(request: &Grant) -> Question {

@@ -32,6 +32,7 @@ use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::authority::Authority;
+use crate::config::Config;
 use crate::control::verbs::device_login::PendingLogins;
 use crate::credential::store::StoreError;
 use crate::host::Host;
@@ -52,6 +53,8 @@ pub(crate) struct State {
     pub(crate) journal: Journal,
     /// Registries in service.
     pub(crate) registries: RegistryRoutes,
+    /// Configuration that was last read from the file and put in service. Its registries may have changed since.
+    pub(in crate::control) last_read: Config,
     /// Bindings of stored tokens, by owner, as read from the store.
     pub(in crate::control) bindings: BTreeMap<RegistryName, Binding>,
     /// Bindings for tokens of a release without bindings: what the configuration of the start says.

@@ -5,7 +5,7 @@
 //! person's agreement. Then each changed registry is asked about its token, the file is written, and it takes effect as
 //! by `reload`: what a stored token was not given for waits for `confirm`. A failure restores the file.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use regauth_shared::request::{Export, ReplaceConfiguration, SetRegistry};
 use regauth_shared::response::{ConfigurationChange, ConfigurationChanged, Exported};
@@ -16,10 +16,11 @@ use crate::atomic;
 use crate::config::{Config, ConfigFile, changes, definition};
 use crate::control::controller::Controller;
 use crate::control::error::unchanged;
-use crate::control::presence::Presence;
+use crate::control::presence::Permission;
 use crate::control::probe::probe_token;
+use crate::control::review::registries_in_service;
+use crate::control::state::StateGuard;
 use crate::control::state::binding::token_use;
-use crate::control::state::{State, StateGuard};
 use crate::control::verbs::lifecycle;
 use crate::control::widening;
 use crate::credential::CredentialState;
@@ -33,17 +34,10 @@ use crate::registry::Registry;
 pub(crate) async fn set_registry(
     controller: &Controller,
     request: SetRegistry,
-    presence: Presence,
+    permission: Permission,
 ) -> Result<ConfigurationChanged, ErrorBody> {
     let name = &request.name;
-    let edit = |text: &str| {
-        let mut file = ConfigFile::parse(text).map_err(|problems| controller.config_errors(&problems))?;
-        for (key, value) in &request.values {
-            let is_set = file.set_registry_key(name, key, value);
-            is_set.map_err(|reason| ErrorBody::new(ErrorKind::Invalid, format!("`{key}`: {reason}")))?;
-        }
-        Ok(file.to_string())
-    };
+    let edit = |text: &str| set_keys(controller, &request, text);
     // A registry that is only in the file is not in service yet.
     controller.snapshot().registry(name)?;
     let options = Options {
@@ -53,7 +47,7 @@ pub(crate) async fn set_registry(
         // A source that the registry has already is not the stranger's.
         untrusted: (request.untrusted && request.values.contains_key("source")).then_some(name),
         only: Some(name),
-        presence,
+        permission,
     };
     change(controller, edit, &options).await
 }
@@ -65,24 +59,59 @@ pub(crate) async fn set_registry(
 pub(crate) async fn replace_configuration(
     controller: &Controller,
     request: ReplaceConfiguration,
-    presence: Presence,
+    permission: Permission,
 ) -> Result<ConfigurationChanged, ErrorBody> {
-    let edit = |text: &str| {
-        if digest(text) == request.base {
-            return Ok(request.text.0.clone());
-        }
-        let message = format!("{} has changed since the edit began", controller.config_file.display());
-        Err(ErrorBody::new(ErrorKind::Exists, message).hint("begin again with `regauthctl edit`"))
-    };
+    let edit = |text: &str| replace_text(controller, &request, text);
     let options = Options {
         check: request.check,
         widen: request.widen,
         verify: request.verify,
         untrusted: None,
         only: None,
-        presence,
+        permission,
     };
     change(controller, edit, &options).await
+}
+
+/// Configuration after `set-registry`.
+///
+/// # Errors
+/// As [`set_registry`], as far as they need no lock.
+pub(in crate::control) fn config_after_set(
+    controller: &Controller,
+    request: &SetRegistry,
+) -> Result<Config, ErrorBody> {
+    let text = set_keys(controller, request, &controller.read_config_file()?)?;
+    Config::read(&text).map_err(|problems| invalid_values(&request.name, &problems))
+}
+
+/// Configuration after `replace-configuration`.
+///
+/// # Errors
+/// As [`replace_configuration`], as far as they need no lock.
+pub(in crate::control) fn config_after_replacement(
+    controller: &Controller,
+    request: &ReplaceConfiguration,
+) -> Result<Config, ErrorBody> {
+    let text = replace_text(controller, request, &controller.read_config_file()?)?;
+    Config::read(&text).map_err(|problems| controller.config_errors(&problems))
+}
+
+fn set_keys(controller: &Controller, request: &SetRegistry, text: &str) -> Result<String, ErrorBody> {
+    let mut file = ConfigFile::parse(text).map_err(|problems| controller.config_errors(&problems))?;
+    for (key, value) in &request.values {
+        let is_set = file.set_registry_key(&request.name, key, value);
+        is_set.map_err(|reason| ErrorBody::new(ErrorKind::Invalid, format!("`{key}`: {reason}")))?;
+    }
+    Ok(file.to_string())
+}
+
+fn replace_text(controller: &Controller, request: &ReplaceConfiguration, text: &str) -> Result<String, ErrorBody> {
+    if digest(text) == request.base {
+        return Ok(request.text.0.clone());
+    }
+    let message = format!("{} has changed since the edit began", controller.config_file.display());
+    Err(ErrorBody::new(ErrorKind::Exists, message).hint("begin again with `regauthctl edit`"))
 }
 
 /// Definitions of registries in service, for another person.
@@ -116,7 +145,7 @@ struct Options<'a> {
     untrusted: Option<&'a RegistryName>,
     /// The one registry that changes. Problems are then about its values, and not about lines of a file.
     only: Option<&'a RegistryName>,
-    presence: Presence,
+    permission: Permission,
 }
 
 async fn change(
@@ -140,7 +169,7 @@ async fn change(
             None => controller.config_errors(&problems),
         })?;
         refuse_untrusted_source(options.untrusted, &config)?;
-        let changes = changes(&in_service(&state), &config.registries);
+        let changes = changes(&registries_in_service(&state), &config.registries);
         let has_nothing_to_do = edited == text && changes.is_empty();
         if options.check || has_nothing_to_do {
             return Ok(ConfigurationChanged {
@@ -149,12 +178,13 @@ async fn change(
                 notes: Vec::new(),
             });
         }
+        options.permission.refuse_beyond(controller, &state, &config)?;
         refuse_widening(options, &changes)?;
         check_registries(controller, &mut state, &config, &changes, options.verify).await?;
         if controller.read_config_file()? != text {
             continue;
         }
-        let notes = put_into_service(controller, &mut state, &text, &edited, options.presence).await?;
+        let notes = put_into_service(controller, &mut state, &text, &edited, &options.permission).await?;
         tracing::info!(changes = changes.len(), "changed configuration");
         return Ok(ConfigurationChanged {
             applied: true,
@@ -162,13 +192,6 @@ async fn change(
             notes,
         });
     }
-}
-
-fn in_service(state: &State) -> BTreeMap<RegistryName, Registry> {
-    let registries = state.registries.iter();
-    registries
-        .map(|(name, route)| (name.clone(), route.configured().clone()))
-        .collect()
 }
 
 fn invalid_values(name: &RegistryName, problems: &crate::config::Problems) -> ErrorBody {
@@ -264,11 +287,11 @@ async fn put_into_service(
     state: &mut StateGuard<'_>,
     text: &str,
     edited: &str,
-    presence: Presence,
+    permission: &Permission,
 ) -> Result<Vec<String>, ErrorBody> {
     write(controller, edited).await?;
     let roots_before = controller.company_roots.load_full();
-    let error = match lifecycle::reload_config(controller, state, presence).await {
+    let error = match lifecycle::reload_config(controller, state, permission).await {
         Ok(reloaded) => return Ok(reloaded.notes),
         Err(error) => error,
     };

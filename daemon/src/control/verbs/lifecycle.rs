@@ -13,7 +13,7 @@ use crate::authority::company_roots::CompanyRoots;
 use crate::config::{Config, ProxyScheme};
 use crate::control::controller::{Controller, SystemRoots};
 use crate::control::error::unchanged;
-use crate::control::presence::Presence;
+use crate::control::presence::{Permission, Presence};
 use crate::control::state::apply::Applied;
 use crate::control::state::{State, StateGuard};
 use crate::control::workload_trust;
@@ -29,6 +29,7 @@ use crate::service;
 /// Those of the authorities and files.
 pub(crate) async fn start(controller: &Controller, config: &Config) -> Result<(), ErrorBody> {
     let mut state = controller.lock_for_change().await?;
+    state.last_read = config.clone();
     Controller::note_tokens_of_older_release(&mut state, config);
     controller.apply_config(&mut state, config).await?;
     controller.forget_tokens_of_older_release(&mut state);
@@ -55,7 +56,7 @@ pub(crate) async fn start(controller: &Controller, config: &Config) -> Result<()
 ///
 /// # Errors
 /// `invalid` when the file has errors; those of the authorities and files. An error changes nothing.
-pub(crate) async fn reload(controller: &Controller, presence: Presence) -> Result<Reloaded, ErrorBody> {
+pub(crate) async fn reload(controller: &Controller, permission: Permission) -> Result<Reloaded, ErrorBody> {
     let _reloading = service::reloading();
     let mut state = controller.lock_for_change().await?;
     let roots_before = controller.system_roots.load_full();
@@ -65,7 +66,7 @@ pub(crate) async fn reload(controller: &Controller, presence: Presence) -> Resul
     if let Some(roots) = roots {
         controller.system_roots.store(Arc::new(SystemRoots::new(roots)));
     }
-    let reloaded = reload_config(controller, &mut state, presence).await;
+    let reloaded = reload_config(controller, &mut state, &permission).await;
     if reloaded.is_err() {
         controller.system_roots.store(roots_before);
         controller.company_roots.store(company_before);
@@ -85,7 +86,7 @@ pub(crate) async fn reload(controller: &Controller, presence: Presence) -> Resul
 pub(super) async fn reload_config(
     controller: &Controller,
     state: &mut StateGuard<'_>,
-    presence: Presence,
+    permission: &Permission,
 ) -> Result<Reloaded, ErrorBody> {
     if !controller.persistent {
         controller.write_bundle(state).await.map_err(unchanged)?;
@@ -97,6 +98,7 @@ pub(super) async fn reload_config(
     let (before, config) = loop {
         let config = controller.read_config()?;
         controller.check_config(&config)?;
+        permission.refuse_beyond(controller, state, &config)?;
         controller.company_roots.store(Arc::new(company_roots(&config)?));
         let before: Vec<RegistryName> = state.registries.keys().cloned().collect();
         // Again after each removal of a registry meanwhile; there are not endlessly many.
@@ -111,9 +113,10 @@ pub(super) async fn reload_config(
         let unconfirmed = route.unconfirmed.as_ref()?;
         Some(unconfirmed.message(&route.name))
     }));
-    notes.extend(take_presence(controller, &config, presence));
+    notes.extend(take_presence(controller, &config, permission.presence));
     notes.extend(keys_for_the_next_start(controller, &config));
     notes.extend(tokens_left_in_the_store(state, &before));
+    state.last_read = config;
     Ok(Reloaded {
         registries: state.registries.len(),
         notes,

@@ -32,6 +32,7 @@ pub(crate) mod proxy_rules;
 pub(crate) mod stream;
 pub(crate) mod trust;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,6 +44,7 @@ use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use crate::credential::Rotations;
+use crate::policy::binding::RootDigest;
 use crate::proxy::downstream::limits::ClientKey;
 use crate::proxy::exchange::body::{BodyProgress, RequestBody, upload_progress};
 use crate::proxy::exchange::carried::CarriedCredential;
@@ -150,6 +152,11 @@ impl Upstream {
     /// Returns true if `other` trusts the same roots and shows the same client certificate: its connections can stay.
     pub(crate) fn has_same_trust(&self, other: &Self) -> bool {
         self.trust.is_same(&other.trust)
+    }
+
+    /// Roots that verify the registry besides the system's.
+    pub(crate) fn added_roots(&self) -> &BTreeSet<RootDigest> {
+        self.trust.added_roots()
     }
 
     /// Forgets all connections: new requests open others, since the network or the trusted roots may have changed.

@@ -20,6 +20,8 @@ use crate::registry::{ClientIdentity, Registry};
 #[derive(Clone, Debug)]
 pub struct Trust {
     roots: Arc<RootCertStore>,
+    /// Roots besides the system's.
+    added: Arc<BTreeSet<RootDigest>>,
     identity: Option<ClientIdentity>,
     is_usable: bool,
     /// Digest of the client certificate and key as they were read.
@@ -68,7 +70,9 @@ impl Trust {
         let is_bound =
             |certificate: &CertificateDer<'_>| bound.is_none_or(|bound| bound.contains(&root_digest(certificate)));
         let roots = Arc::make_mut(&mut trust.roots);
+        let added = Arc::make_mut(&mut trust.added);
         for certificate in certificates(file)?.into_iter().filter(is_bound) {
+            added.insert(root_digest(&certificate));
             roots
                 .add(certificate)
                 .map_err(|_| TrustError::NoCertificate(display(file)))?;
@@ -79,6 +83,11 @@ impl Trust {
     /// Returns true if `other` has the same roots and the same client certificate.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         self.is_usable == other.is_usable && self.has_same_roots(other) && self.identity_digest == other.identity_digest
+    }
+
+    /// Roots besides the system's.
+    pub(super) fn added_roots(&self) -> &BTreeSet<RootDigest> {
+        &self.added
     }
 
     /// Returns true if `other` has the same roots.
@@ -115,6 +124,7 @@ impl Trust {
     pub(crate) fn nobody() -> Self {
         Self {
             roots: Arc::new(RootCertStore::empty()),
+            added: Arc::default(),
             identity: None,
             is_usable: false,
             identity_digest: [0; 32],

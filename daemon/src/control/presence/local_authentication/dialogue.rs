@@ -8,7 +8,6 @@ use objc2::rc::autoreleasepool;
 use objc2::runtime::Bool;
 use objc2_foundation::{NSError, NSString};
 use objc2_local_authentication::{LAContext, LAPolicy};
-use regauth_shared::Request;
 use regauth_shared::presence::Action;
 use tokio::sync::oneshot;
 
@@ -30,12 +29,12 @@ pub(in crate::control::presence) fn can_ask() -> bool {
 pub(in crate::control::presence) async fn prepare(
     _: &Asker,
     _: Action,
-    request: Option<&Request>,
+    question: Option<Question>,
 ) -> Result<Inquiry, Unavailable> {
     if !has_screen() {
         return Err(Unavailable::WithoutScreen);
     }
-    let purpose = request.and_then(Question::about).map(|question| question.purpose());
+    let purpose = question.map(|question| question.purpose());
     // macOS raises an exception for an empty text.
     Ok(Inquiry(purpose.unwrap_or_else(|| GENERAL_PURPOSE.to_owned())))
 }

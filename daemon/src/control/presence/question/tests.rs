@@ -1,10 +1,14 @@
 //! Tests of the questions' texts.
 
+use std::collections::BTreeSet;
+
 use super::*;
+use crate::config::{Config, changes};
+use crate::control::review::Change;
 
 fn check(line: &str, expected: &str) {
     let request = Request::from_line(&format!(r#"{{"v":1,{line}}}"#)).unwrap();
-    let question = Question::about(&request).unwrap();
+    let question = Question::about(&request, None).unwrap();
     assert_eq!(question.text(), expected);
     assert!(
         question
@@ -49,10 +53,99 @@ fn a_token_service_is_a_place_too_and_each_guarded_request_has_a_question() {
     ] {
         let request = Request::from_line(&format!(r#"{{"v":1,{line}}}"#)).unwrap();
         assert!(
-            request.guarded().is_some() && Question::about(&request).is_some(),
+            request.guarded().is_some() && Question::about(&request, None).is_some(),
             "{line}"
         );
     }
+}
+
+/// Question of a reload that changes a registry from one definition to the other.
+fn reload(before: &str, after: &str, expected: &str) {
+    let read = |text: &str| Config::read(text).unwrap().registries;
+    let changes = changes(&read(before), &read(after)).into_iter().map(Change::Registry);
+    check_review(changes.collect(), expected);
+}
+
+fn check_review(changes: Vec<Change>, expected: &str) {
+    let request = Request::from_line(r#"{"v":1,"method":"reload"}"#).unwrap();
+    let question = Question::about(&request, Some(&Review { changes })).unwrap();
+    assert_eq!(question.text(), expected);
+}
+
+#[test]
+fn lists_what_changes_in_a_configuration() {
+    const CORP: &str = "[registries.corp]\nscopes = ['https://corp.example/a/'";
+    let corp = |more: &str| format!("{CORP}{more}");
+    let question = |changes: &str| format!("Let regauth apply its changed configuration: {changes}?");
+    for (before, after, changes) in [
+        (
+            corp("]"),
+            corp(", 'https://other.example/']\nca-file = '/ca.pem'"),
+            "corp: scopes + https://other.example/, corp: ca-file = /ca.pem",
+        ),
+        (
+            corp(", 'https://corp.example/b/']"),
+            corp("]"),
+            "corp: scopes - https://corp.example/b/",
+        ),
+        (corp("]\nwrites = 'allow'"), corp("]"), "corp: without writes"),
+        (
+            corp("]"),
+            corp("]\nsource = { command = ['mint', 's3cret'] }"),
+            "corp: source = command:mint",
+        ),
+        (
+            corp("]"),
+            corp("]\nindex = 'sparse+https://other.example/i/'"),
+            "corp: index = https://other.example/i/",
+        ),
+        (corp("]"), String::new(), "without the registry corp"),
+        (
+            corp("]"),
+            corp("]\n[registries.b]\nscopes = ['https://b.example/']\ncredential-of = 'corp'"),
+            "the new registry b at https://b.example/, it gets the token of another registry",
+        ),
+    ] {
+        reload(&before, &after, &question(changes));
+    }
+    check_review(
+        vec![],
+        "Let regauth read its configuration and certificates again, which have not changed?",
+    );
+    let certificates = Change::Certificates {
+        registry: "corp".parse().unwrap(),
+        file: "/etc/corp.pem".into(),
+        roots: BTreeSet::new(),
+    };
+    check_review(
+        vec![certificates, Change::Setting("presence")],
+        &question("corp: other certificates in /etc/corp.pem, the setting presence"),
+    );
+}
+
+#[test]
+fn a_long_list_of_changes_is_cut_and_no_markup_or_second_line_is_in_it() {
+    let settings = ["presence", "[[trust]]", "ca-file", "clients", "listen", "notify"];
+    check_review(
+        settings.map(Change::Setting).into(),
+        "Let regauth apply its changed configuration: the setting presence, the setting [[trust]], the setting ca-file, \
+         the setting clients AND 2 MORE?",
+    );
+    let scopes: Vec<String> = (0..6).map(|number| format!("'https://h{number}.example/'")).collect();
+    reload(
+        "[registries.corp]\nscopes = ['https://corp.example/']",
+        &format!(
+            "[registries.corp]\nscopes = ['https://corp.example/', {}]",
+            scopes.join(", ")
+        ),
+        "Let regauth apply its changed configuration: corp: scopes + https://h0.example/, https://h1.example/, \
+         https://h2.example/, https://h3.example/ AND 2 MORE?",
+    );
+    reload(
+        "[registries.corp]\nscopes = ['https://corp.example/']",
+        "[registries.corp]\nscopes = ['https://corp.example/']\nca-file = \"/a\\n<b>$(x)\"",
+        "Let regauth apply its changed configuration: corp: ca-file = /a??b??(x)?",
+    );
 }
 
 #[test]
@@ -109,7 +202,7 @@ fn a_password_of_a_proxy_is_not_shown() {
 fn continues_the_sentence_of_macos() {
     let check = |line: &str, expected: &str| {
         let request = Request::from_line(&format!(r#"{{"v":1,{line}}}"#)).unwrap();
-        assert_eq!(Question::about(&request).unwrap().purpose(), expected);
+        assert_eq!(Question::about(&request, None).unwrap().purpose(), expected);
     };
     check(
         r#""method":"add-scope","name":"corp","scopes":["https://a.example/?"]"#,
