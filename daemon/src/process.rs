@@ -37,6 +37,19 @@ fn keep_freed_pages() {
     unsafe { libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT) };
 }
 
+/// Returns freed heap to the kernel (malloc_trim(3)), also from between memory that is in use. Takes a few milliseconds, and
+/// holds the allocator's locks meanwhile.
+pub(crate) fn return_freed_pages() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        #[expect(unsafe_code, reason = "no safe function does it")]
+        // SAFETY: malloc_trim takes a number and the allocator's own locks.
+        unsafe {
+            libc::malloc_trim(0)
+        };
+    }
+}
+
 /// Calls `end` at the end of standard input: the process at the other end of the pipe closed it or ended.
 pub fn at_end_of_input(end: impl FnOnce() + Send + 'static) {
     std::thread::spawn(move || {

@@ -14,6 +14,7 @@ use crate::control::verbs::grants;
 use crate::credential::CredentialState;
 use crate::credential::fingerprint::Fingerprint;
 use crate::journal::{JournalEntry, Rotation};
+use crate::process;
 use crate::registry::Source;
 
 /// Every [`STORE_RETRY_INTERVAL`]: loads what a closed store did not give, deletes the copies that a migration left.
@@ -30,14 +31,18 @@ pub(crate) async fn retry_stores(controller: Arc<Controller>, end: CancellationT
 }
 
 /// Every [`TIDY_INTERVAL`]: expires the trust in idle generations, announces permissions that have ended, records the
-/// generations that sources gave.
+/// generations that sources gave, and returns freed memory once the proxy is quiet.
 pub(crate) async fn tidy(controller: Arc<Controller>, end: CancellationToken) {
+    let mut quiet = Quiet::default();
     loop {
         tokio::select! {
             () = end.cancelled() => return,
             () = tokio::time::sleep(TIDY_INTERVAL) => {
                 controller.expire_trust();
                 controller.announce_ends();
+                if quiet.has_begun(controller.proxy.counters.activity()) {
+                    process::return_freed_pages();
+                }
                 // A verb that holds the lock is not waited for: the next round comes soon.
                 if let Some(mut state) = controller.state.try_lock() {
                     controller.record_sourced_generations(&mut state).await;
@@ -73,6 +78,23 @@ fn was_asleep(before: (Instant, SystemTime), now: (Instant, SystemTime)) -> bool
     // A wall clock that was set back gives no duration.
     let passed = now.1.duration_since(before.1).unwrap_or_default();
     passed > now.0.duration_since(before.0) + CLOCK_TOLERANCE
+}
+
+/// Detector of pauses after activity.
+#[derive(Debug, Default)]
+struct Quiet {
+    activity: (u64, u64),
+    rounds: u32,
+}
+
+impl Quiet {
+    /// Returns true once for each pause: in its [`QUIET_ROUNDS`]th round with the same activity.
+    fn has_begun(&mut self, activity: (u64, u64)) -> bool {
+        let is_same = activity == self.activity;
+        self.activity = activity;
+        self.rounds = if is_same { self.rounds.saturating_add(1) } else { 0 };
+        self.rounds == QUIET_ROUNDS
+    }
 }
 
 impl Controller {
@@ -142,6 +164,8 @@ impl Controller {
 const STORE_RETRY_INTERVAL: Duration = Duration::from_secs(5);
 /// Time between two rounds of [`tidy`].
 const TIDY_INTERVAL: Duration = Duration::from_secs(1);
+/// Rounds without activity after which freed memory is returned. A build that goes on reuses it.
+const QUIET_ROUNDS: u32 = 3;
 /// Time between two comparisons of the clocks.
 const CLOCK_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// Largest difference between the clocks without sleep: clocks are adjusted.
@@ -150,6 +174,14 @@ const CLOCK_TOLERANCE: Duration = Duration::from_secs(3);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pause_begins_once_after_activity() {
+        let mut quiet = Quiet::default();
+        let begins = [1, 1, 1, 2, 2, 2, 2, 2, 2, 3].map(|activity| quiet.has_begun((activity, 0)));
+        assert_eq!(begins.iter().position(|begins| *begins), Some(6));
+        assert_eq!(begins.iter().filter(|begins| **begins).count(), 1);
+    }
 
     #[test]
     fn detects_sleep_by_a_wall_clock_that_runs_ahead_of_the_monotonic_clock() {

@@ -267,6 +267,11 @@ impl Counters {
         self.requests.load(Ordering::Relaxed)
     }
 
+    /// Requests and open connections. A pair that stays the same means that no client does anything new.
+    pub(crate) fn activity(&self) -> (u64, u64) {
+        (self.requests(), self.connections())
+    }
+
     /// Counts a request to an intercepted host.
     pub(crate) fn count_request(&self) {
         self.requests.fetch_add(1, Ordering::Relaxed);

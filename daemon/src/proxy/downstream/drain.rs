@@ -86,7 +86,8 @@ impl RequestTracker {
         self.begun() > 0
     }
 
-    fn begun(&self) -> usize {
+    /// Number of requests that have begun.
+    pub(crate) fn begun(&self) -> usize {
         self.0.begun.load(Ordering::Relaxed)
     }
 }
@@ -101,7 +102,7 @@ impl Drop for OpenRequest {
     }
 }
 
-/// Response body over HTTP/2 that keeps its request open until it has been sent, and notes if the client reads it.
+/// Response body that keeps its request open until it has been sent, and notes if the client reads it.
 #[derive(Debug)]
 pub(crate) struct TrackedBody<B> {
     body: B,

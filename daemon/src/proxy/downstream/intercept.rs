@@ -5,7 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::{http1, http2};
+use bytes::Bytes;
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -15,6 +16,7 @@ use crate::host::Host;
 use crate::proxy::downstream::authenticate::Client;
 use crate::proxy::downstream::client_stream::ClientStream;
 use crate::proxy::downstream::drain::{self, RequestTracker, TrackedBody};
+use crate::proxy::downstream::http1;
 use crate::proxy::downstream::socket::ClientSocket;
 use crate::proxy::downstream::unread::StreamExecutor;
 use crate::proxy::exchange::request::{self, InterceptedConnection};
@@ -60,41 +62,15 @@ pub(crate) async fn serve(
         let (socket, session) = stream.into_inner();
         serve_h2(connection, socket, session).await
     } else {
-        serve_h1(connection, stream).await
+        let state = Arc::clone(&connection.worker.state);
+        let respond = move |request| request::serve(Arc::clone(&connection), request);
+        http1::serve(&state, stream, Bytes::new(), respond).await
     };
     if let Err(error) = served {
         tracing::debug!(error = &error as &dyn std::error::Error, "client connection ended");
         return;
     }
     reclaim.linger().await;
-}
-
-async fn serve_h1<S>(connection: Arc<InterceptedConnection>, stream: S) -> hyper::Result<()>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let (state, requests) = (Arc::clone(&connection.worker.state), RequestTracker::default());
-    let tracker = requests.clone();
-    let service = service_fn(move |request| {
-        let (connection, _open) = (Arc::clone(&connection), tracker.begin());
-        async move {
-            let state = Arc::clone(&connection.worker.state);
-            let response = request::serve(connection, request).await;
-            response.map(|response| drain::close_if_draining(&state, response))
-        }
-    });
-    let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(IDLE_TIMEOUT)
-        .max_header_size(MAX_HEADER_BYTES as usize)
-        .max_buf_size(H1_BUFFER_BYTES);
-    let mut served = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
-    tokio::select! {
-        result = served.as_mut() => return result,
-        () = drain::keep_alive_grace(&state, &requests) => served.as_mut().graceful_shutdown(),
-    }
-    served.await
 }
 
 async fn serve_h2<S>(
@@ -141,8 +117,7 @@ where
 }
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
-/// Limit for a connection without a request, and for the head of an HTTP/1.1 request. cargo and git keep idle connections
-/// while they compile.
+/// Limit for a connection without a request. cargo and git keep idle connections while they compile.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(60);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -150,7 +125,6 @@ const MAX_STREAMS: u32 = 256;
 /// Streams that the client resets before we serve them: a connection with more is an attack (CVE-2023-44487).
 const MAX_RESET_STREAMS: usize = 64;
 const MAX_HEADER_BYTES: u32 = 32 * 1024;
-const H1_BUFFER_BYTES: usize = 256 * 1024;
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 const SEND_BUFFER_BYTES: usize = 256 * 1024;
@@ -160,10 +134,10 @@ mod tests {
     use futures_util::stream::poll_fn;
     use http_body::Frame;
     use http_body_util::{BodyExt, Empty, StreamBody};
-    use hyper::body::{Bytes, Incoming};
+    use hyper::body::Incoming;
     use hyper::client::conn::http2 as client;
     use hyper_util::rt::TokioExecutor;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+    use tokio::io::{AsyncWriteExt, DuplexStream};
     use tokio::sync::mpsc;
     use tokio::task::JoinSet;
     use tokio::time::Instant;
@@ -189,11 +163,6 @@ mod tests {
     }
 
     /// Client end of a served connection, and the task that measures how long it is served.
-    fn served_h1() -> (DuplexStream, JoinSet<Duration>) {
-        let (theirs, ours) = tokio::io::duplex(64 * 1024);
-        (theirs, timed(serve_h1(connection(), ours)))
-    }
-
     async fn served_h2() -> (TlsStream<DuplexStream>, JoinSet<Duration>) {
         let (theirs, ours, session) = connected(64 * 1024).await;
         (theirs, timed(serve_h2(connection(), ours, session)))
@@ -236,22 +205,6 @@ mod tests {
             size_of::<F>()
         }
         assert!(size(request::serve) <= 12 * 1024, "{}", size(request::serve));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn closes_an_idle_http1_connection() {
-        for sent in [
-            "",
-            "GET / HTTP/1.1\r\nHost: corp.example\r\n\r\n",
-            "GET / HTTP/1.1\r\nHost: corp",
-        ] {
-            let (mut client, over) = served_h1();
-            client.write_all(sent.as_bytes()).await.unwrap();
-            assert_eq!(seconds(over).await, IDLE_TIMEOUT.as_secs(), "{sent:?}");
-            let mut response = String::new();
-            client.read_to_string(&mut response).await.unwrap();
-            assert_eq!(response.contains(" 421 "), sent.ends_with("\r\n\r\n"), "{response}");
-        }
     }
 
     #[tokio::test(start_paused = true)]

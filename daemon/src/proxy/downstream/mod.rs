@@ -10,6 +10,7 @@
 //! - [`peer`] looks up the user behind a connection.
 //! - [`program`] finds the process behind a connection.
 //! - [`limits`] bounds the connections and requests of a client, and [`refusal_pace`] slows clients down that get 407.
+//! - [`http1`] serves the requests of an HTTP/1.1 connection, and frees memory while there is none.
 //! - [`drain`] gives open connections time to end.
 //! - [`unread`] ends responses that a client does not read.
 //! - [`socket`] closes a connection without losing its last bytes.
@@ -32,5 +33,6 @@ pub(crate) mod plain;
 pub(crate) mod tunnel;
 
 pub(crate) mod drain;
+mod http1;
 pub(crate) mod socket;
 mod unread;

@@ -7,23 +7,18 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::header::{CONNECTION, HOST, HeaderValue, PROXY_AUTHORIZATION};
 use http::uri::{Authority, Scheme as UriScheme};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Either;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::AsyncReadExt;
 use tokio::sync::watch;
 
 use crate::host::Origin;
 use crate::proxy::downstream::authenticate::{Client, UnauthenticatedClient};
 use crate::proxy::downstream::client_stream::ClientStream;
-use crate::proxy::downstream::drain::{self, RequestTracker};
+use crate::proxy::downstream::http1;
 use crate::proxy::downstream::socket::ClientSocket;
 use crate::proxy::exchange::answer::ACTION_AUTHORIZATION;
 use crate::proxy::exchange::body::{ClientBody, MinRateBody};
@@ -37,28 +32,11 @@ use crate::proxy::state::Worker;
 
 /// Serves a connection whose first request is no CONNECT; `head` is that request's head.
 pub(crate) async fn serve(worker: Worker, client: UnauthenticatedClient, stream: ClientStream, head: Vec<u8>) {
-    let (state, requests) = (Arc::clone(&worker.state), RequestTracker::default());
-    // The first request has begun: its head was read.
-    drop(requests.begin());
     let (socket, reclaim) = ClientSocket::plain(stream);
-    let (read, write) = tokio::io::split(socket);
-    let stream = tokio::io::join(std::io::Cursor::new(head).chain(read), write);
     let (last_client, client_changes) = watch::channel(None);
-    let service = service_fn(move |request| respond(worker.clone(), client.clone(), last_client.clone(), request));
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(IDLE_TIMEOUT)
-        .max_header_size(MAX_HEADER_BYTES)
-        .max_buf_size(BUFFER_BYTES)
-        .serve_connection(TokioIo::new(stream), service);
-    let served = async {
-        let mut served = std::pin::pin!(served);
-        tokio::select! {
-            result = served.as_mut() => return result,
-            () = drain::keep_alive_grace(&state, &requests) => served.as_mut().graceful_shutdown(),
-        }
-        served.await
-    };
+    let state = Arc::clone(&worker.state);
+    let respond = move |request| respond(worker.clone(), client.clone(), last_client.clone(), request);
+    let served = http1::serve(&state, socket, head.into(), respond);
     let ended = tokio::select! {
         ended = served => ended,
         () = last_grant_ended(client_changes) => return,
@@ -106,7 +84,7 @@ async fn respond(
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(CONNECTION, close);
     }
-    Ok(drain::close_if_draining(&worker.state, response))
+    Ok(response)
 }
 
 async fn handle(
@@ -194,7 +172,3 @@ fn target(request: &Request<Incoming>) -> Result<(Origin, Authority), ProxyError
     let origin = Origin::parse(authority.as_str(), Some(80)).map_err(|_| ProxyError::BadRequest)?;
     Ok((origin, authority.clone()))
 }
-
-const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
-const MAX_HEADER_BYTES: usize = 32 * 1024;
-const BUFFER_BYTES: usize = 256 * 1024;
