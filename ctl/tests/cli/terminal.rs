@@ -208,7 +208,7 @@ fn a_scope_that_the_daemon_refuses_becomes_a_note() {
     let (seen, requests) = add_with_offer(&[], &[golden("error/presence-needed")], Some("y\r"));
     for said in [
         "Added corp",
-        "so it needs that token again",
+        "this change needs the token of `corp` again",
         "regauthctl add-scope corp",
     ] {
         assert!(seen.replace("\r\n", " ").contains(said), "{said}: {seen}");
