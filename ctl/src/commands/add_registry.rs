@@ -124,6 +124,10 @@ pub(crate) struct Arguments {
     /// True once the registry has been asked, by the questions about its URL.
     #[arg(skip)]
     is_checked: bool,
+
+    /// Token service that the registry has named, if it was asked.
+    #[arg(skip)]
+    known_service: Option<Option<String>>,
 }
 
 const PRESET_HELP: &str = "\
@@ -177,10 +181,13 @@ pub(crate) fn run(mut arguments: Arguments, client: &Client, folders: &Folders) 
     let name = arguments.complete(client)?;
     let owner = arguments.source.credential_of.clone();
     let is_asked_later = owner.is_some() || (arguments.source.is_external() && !arguments.token.is_given());
+    if !is_asked_later {
+        arguments.check_before_token(&name, client)?;
+    }
+    arguments.ask_for_token_service(&name, client)?;
     let token = if is_asked_later {
         None
     } else {
-        arguments.check_before_token(&name, client)?;
         let (scheme, username) = (arguments.scheme.as_deref(), arguments.username.as_deref());
         Some(read_token(&arguments.token, &name, scheme, username, client)?)
     };
@@ -233,7 +240,7 @@ impl Arguments {
         let (mut added, decision) = (reply.answer, self.locations.decision(client));
         git_index::complete(&mut added, decision, client, token.clone());
         if let Some(flag) = offered_locations::settle(&mut added, decision, client, token) {
-            self.answers.keep_further(flag);
+            self.answers.keep_further(&[flag]);
         }
         let text = describe(&added, &provider);
         Ok(Report::from_value(&added, text)?.with_lines(&self.shown_command()))
@@ -280,21 +287,21 @@ pub(super) fn add(
 ) -> Result<RegistryAdded, ErrorBody> {
     let unchecked = request(None);
     let is_stored = unchecked.source.as_deref().is_none_or(|source| source == "store");
-    let token = if is_stored || flags.is_given() {
-        if unchecked.verify && flags.asks_a_person() {
-            preflight::require_passed(request(None), client)?;
-        }
-        let (scheme, username) = (unchecked.scheme.as_deref(), unchecked.username.as_deref());
-        Some(read_token(flags, &unchecked.name, scheme, username, client)?)
-    } else {
-        None
-    };
+    let needs_token = is_stored || flags.is_given();
+    let is_asked = needs_token && unchecked.verify && flags.asks_a_person();
+    let checked = is_asked.then(|| preflight::require_passed(request(None), client));
+    let known = checked.transpose()?.map(|checked| checked.token_service);
+    let service = offered_locations::token_service(request(None), known, decision, client)?;
+    let (scheme, username) = (unchecked.scheme.as_deref(), unchecked.username.as_deref());
+    let token = needs_token.then(|| read_token(flags, &unchecked.name, scheme, username, client));
+    let token = token.transpose()?;
+    let definition = request(token.clone());
     let request = request::AddRegistry {
         offer_locations: decision.wants_offers(),
-        ..request(token.clone())
+        token_service: definition.token_service.clone().or(service),
+        ..definition
     };
     let reply = client.call(&Request::AddRegistry(Box::new(request)));
-    let (scheme, username) = (unchecked.scheme.as_deref(), unchecked.username.as_deref());
     let pasted = token.as_ref().and_then(|token| pasted_login(token, scheme, username));
     let reply: Reply<RegistryAdded> =
         reply.map_err(|error| paste::with_login_hint(with_rejection_hint(error, preset), pasted))?;

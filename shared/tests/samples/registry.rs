@@ -155,6 +155,17 @@ pub(super) fn answers(each: &mut impl EachAnswer) {
             url: "https://corp.example/api/cargo/index/config.json".to_owned(),
             status: Some(401),
             challenges: vec!["basic".to_owned(), "bearer".to_owned()],
+            token_service: None,
+            problem: None,
+        },
+    );
+    each.check(
+        "check-registry-images",
+        RegistryChecked {
+            url: "https://corp.example/v2/".to_owned(),
+            status: Some(401),
+            challenges: vec!["bearer".to_owned()],
+            token_service: Some("https://corp.example/token".to_owned()),
             problem: None,
         },
     );
@@ -164,6 +175,7 @@ pub(super) fn answers(each: &mut impl EachAnswer) {
             url: "https://corp.example/api/cargo/index/config.json".to_owned(),
             status: None,
             challenges: vec![],
+            token_service: None,
             problem: Some(RegistryProblem {
                 cause: "certificate-untrusted".to_owned(),
                 message: "corp.example shows a certificate that no trusted authority signed".to_owned(),
