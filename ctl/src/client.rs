@@ -151,6 +151,18 @@ impl Client {
         self.is_guarded && !rustix::process::geteuid().is_root()
     }
 
+    /// True if polkit or macOS will ask a person at this terminal about the request, in a dialogue without its details.
+    ///
+    /// # Errors
+    /// As [`Client::ping`].
+    pub(crate) fn will_ask_at_terminal(&self, request: &Request) -> Result<bool, ErrorBody> {
+        if !self.is_at_terminal || self.is_guarded {
+            return Ok(false);
+        }
+        let (_, daemon) = self.open()?;
+        Ok(self.will_ask(&daemon, request))
+    }
+
     /// True if nothing listens on the control socket, so that no daemon runs and none can be started by a connection.
     pub(crate) fn is_absent(&self) -> bool {
         matches!(self.connect(), Err(Errno::NOENT | Errno::NOTDIR | Errno::CONNREFUSED))

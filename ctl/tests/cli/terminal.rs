@@ -238,6 +238,32 @@ fn yes_and_json_and_scripts_take_what_the_index_names_without_a_question() {
 }
 
 #[test]
+fn shows_what_a_reload_changes_before_polkit_asks() {
+    for (hello, requests) in [
+        (
+            r#"{"hello":{"versions":[1],"daemon":"0.1.0","asks":true}}"#.to_owned(),
+            vec!["reload-check", "reload"],
+        ),
+        (golden("hello"), vec!["reload"]),
+    ] {
+        let home = Home::empty();
+        let answers = requests.iter().map(|_| golden("response/reload-changes")).collect();
+        let peer = home.peer(hello, answers);
+        let mut terminal = Terminal::open();
+        let mut child = terminal.run(&home, &["reload"]);
+        let (first, last) = match requests.len() {
+            1 => ("Reloaded; ", "settings: notify"),
+            _ => ("settings: notify", "Reloaded; "),
+        };
+        let seen = terminal.read_until(first) + &terminal.read_until(last);
+        assert!(seen.contains("corp  writes  (default) -> \"allow\""), "{seen}");
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+        let expected: Vec<_> = requests.iter().map(|name| golden(&format!("request/{name}"))).collect();
+        assert_eq!(peer.requests(), expected);
+    }
+}
+
+#[test]
 fn prompts_for_the_tokens_to_import_and_their_removal() {
     let (home, peer) = Home::answering(&[golden("response/list-least"), golden("response/add-registry")]);
     let netrc = home.path().join(".netrc");

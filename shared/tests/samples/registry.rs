@@ -140,6 +140,7 @@ pub(super) fn answers(each: &mut impl EachAnswer) {
         ConfigurationChanged {
             applied: false,
             changes: vec![],
+            settings: vec![],
             notes: vec![],
         },
     );
@@ -241,6 +242,7 @@ fn configuration_changed() -> ConfigurationChanged {
                 widens: None,
             },
         ],
+        settings: vec![],
         notes: vec!["`listen` differs in the file and takes effect at the next start".to_owned()],
     }
 }
