@@ -265,7 +265,7 @@ fn shows_what_a_reload_changes_before_polkit_asks() {
 
 #[test]
 fn prompts_for_the_tokens_to_import_and_their_removal() {
-    let (home, peer) = Home::answering(&[golden("response/list-least"), golden("response/add-registry")]);
+    let (home, peer) = Home::answering(&[golden("response/list-least"), golden("response/add-registry-offers")]);
     let netrc = home.path().join(".netrc");
     std::fs::write(&netrc, "machine corp.example login me password s3cret-token\n").unwrap();
     std::fs::create_dir(home.path().join("state")).unwrap();
@@ -273,9 +273,12 @@ fn prompts_for_the_tokens_to_import_and_their_removal() {
     let mut child = terminal.run(&home, &["import"]);
     let mut seen = terminal.read_until("numbers, names, all, or nothing) ");
     terminal.type_in("corp-example\r");
+    seen += &terminal.read_until("Send the token there as well? (y/N) ");
+    terminal.type_in("n\r");
     seen += &terminal.read_until("--forget-backup`. (y/N) ");
     terminal.type_in("y\r");
     seen += &terminal.read_until("deletes the copies");
+    assert!(seen.contains("does not get the token"), "{seen}");
     assert!(seen.contains("(12 characters)") && !seen.contains("s3cret"), "{seen}");
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert_eq!(std::fs::read_to_string(netrc).unwrap(), "");
