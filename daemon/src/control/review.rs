@@ -55,6 +55,8 @@ impl Review {
             Request::Reload(request) if !request.check => controller.read_config()?,
             _ => return Ok(None),
         };
+        // A review reads the files that the configuration names.
+        controller.check_config(&config)?;
         let state = controller.lock_state().await?;
         Ok(Some(Self::of(controller, &state, &config)))
     }
