@@ -1,7 +1,8 @@
 //! Faults that keep every YAML reader from reading a file. Pure.
 //!
 //! This is no parser: it finds the common faults, each with its line, and accepts what it does not know. So a client's file is
-//! never called broken that the client can read.
+//! never called broken that the client can read. Own code for that reason: saphyr-parser 0.3 refuses forms that js-yaml and
+//! psych read, such as a closing bracket at the start of a line.
 
 use super::brackets::Brackets;
 use super::line::{first_mapping_colon, without_comment};
