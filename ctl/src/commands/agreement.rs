@@ -31,7 +31,7 @@ pub(super) fn change(
     if widens {
         agree(agreement, &listed(&checked.answer))?;
     } else if client.will_ask_at_terminal(&request(false))? {
-        output::show(&listed(&checked.answer));
+        output::print_to_stderr(&listed(&checked.answer));
     }
     let changed = client.call(&request(widens))?;
     Ok(Report::from_reply(changed, describe))
@@ -49,7 +49,7 @@ fn agree(agreement: &Agreement, changes: &str) -> Result<(), ErrorBody> {
         let message = format!("the change needs your agreement:\n{changes}");
         return Err(error::refused(message.trim_end()).hint("nothing was changed; repeat with --yes to agree"));
     }
-    output::show(changes);
+    output::print_to_stderr(changes);
     match prompt::confirm("Make this change?")? {
         true => Ok(()),
         false => Err(error::refused("nothing was changed")),

@@ -35,7 +35,7 @@ pub(crate) fn run(_: Arguments, client: &Client) -> Result<Report, ErrorBody> {
 fn show_changes(client: &Client) -> bool {
     let checked = client.call::<Reloaded>(&reload(true));
     let text = checked.map_or_else(|_| String::new(), |checked| changes(&checked.answer));
-    output::show(&text);
+    output::print_to_stderr(&text);
     !text.is_empty()
 }
 
