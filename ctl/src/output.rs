@@ -26,7 +26,7 @@ pub(crate) struct Report {
     body: Option<Box<RawValue>>,
     exit_code: u8,
     /// True for a file or a script: commands in it stay as they are.
-    is_file: bool,
+    is_verbatim: bool,
 }
 
 impl Report {
@@ -36,7 +36,7 @@ impl Report {
             text: describe(&reply.answer),
             body: Some(reply.body),
             exit_code: exit_code::DONE,
-            is_file: false,
+            is_verbatim: false,
         }
     }
 
@@ -50,7 +50,7 @@ impl Report {
             text,
             body: Some(body),
             exit_code: exit_code::DONE,
-            is_file: false,
+            is_verbatim: false,
         })
     }
 
@@ -60,7 +60,7 @@ impl Report {
             text: String::new(),
             body: None,
             exit_code,
-            is_file: true,
+            is_verbatim: true,
         }
     }
 
@@ -74,8 +74,11 @@ impl Report {
 
     /// Prints the text as it is, for a program that reads it as a file: no flags, colours and line breaks are added.
     #[must_use]
-    pub(crate) fn as_file(self) -> Self {
-        Self { is_file: true, ..self }
+    pub(crate) fn verbatim(self) -> Self {
+        Self {
+            is_verbatim: true,
+            ..self
+        }
     }
 
     /// Appends lines to the text; the JSON is unchanged.
@@ -98,7 +101,7 @@ pub(crate) fn finish(result: Result<Report, ErrorBody>, json: bool) -> u8 {
         Ok(report) => {
             let text = match report.body {
                 Some(body) if json => format!("{body}\n"),
-                _ if report.is_file => for_program(report.text),
+                _ if report.is_verbatim => for_program(report.text),
                 _ => for_person(&without_control_characters(&with_flags(&report.text)), &io::stdout()),
             };
             print(&text, report.exit_code)

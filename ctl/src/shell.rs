@@ -189,7 +189,16 @@ mod tests {
     #[test]
     fn every_shell_reads_a_quoted_word_back() {
         for shell in ["sh", "bash", "zsh", "fish"] {
-            for word in [SPECIAL_CHARACTERS, "=ls", "~", "~root", "-x", "a\\'; echo b; '", "\\", "a\\\\'b\\"] {
+            for word in [
+                SPECIAL_CHARACTERS,
+                "=ls",
+                "~",
+                "~root",
+                "-x",
+                "a\\'; echo b; '",
+                "\\",
+                "a\\\\'b\\",
+            ] {
                 let line = format!("printf '%s' {}", quote_sh(word));
                 let line = line.replace("printf '%s' -", "printf -- '%s' -");
                 match Command::new(shell).arg("-c").arg(line).output() {

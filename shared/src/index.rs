@@ -53,7 +53,10 @@ impl IndexConfig {
     /// the index.
     pub fn unusable_notes<U: FromStr>(&self, name: &RegistryName) -> impl Iterator<Item = String> {
         let is_unusable = |url: Option<String>| url.and_then(|url| parse_location::<U>(&url)).is_none();
-        let unusable = self.named().into_iter().filter(move |(.., url)| is_unusable(url.clone()));
+        let unusable = self
+            .named()
+            .into_iter()
+            .filter(move |(.., url)| is_unusable(url.clone()));
         let unusable = unusable.filter(|(purpose, ..)| *purpose != "api" || self.api.is_some());
         unusable.map(move |(_, what, _)| {
             format!(
@@ -160,7 +163,9 @@ fn is_unambiguous(url: &str) -> bool {
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c) || more.contains(c);
         text.chars().all(is_plain)
     };
-    let Some(path) = without_escapes(path) else { return false };
+    let Some(path) = without_escapes(path) else {
+        return false;
+    };
     let mut segments = path.strip_suffix('/').unwrap_or(&path).split('/');
     has_only_plain(authority, ":[]")
         && has_only_plain(&path, "!$&'()*+,=:@/")
@@ -263,7 +268,11 @@ mod tests {
             assert_eq!(notes.len(), 2, "{url} {notes:?}");
             assert!(notes.iter().all(|note| !note.contains("a.example")), "{notes:?}");
         }
-        for url in ["https://a.example:8443/@x/a%2Fb", "https://[::1]/x%20y", "https://a.example/%40x/a+b"] {
+        for url in [
+            "https://a.example:8443/@x/a%2Fb",
+            "https://[::1]/x%20y",
+            "https://a.example/%40x/a+b",
+        ] {
             let is_plain = !url.contains("%20");
             assert_eq!(is_unambiguous(&format!("{url}/")), is_plain, "{url}");
         }

@@ -304,7 +304,10 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
         true => [vec![path.clone()], files_below(&path)].concat(),
         false => vec![path],
     };
-    paths.flat_map(with_inner).filter(|path| !path.ends_with("nginx")).collect()
+    paths
+        .flat_map(with_inner)
+        .filter(|path| !path.ends_with("nginx"))
+        .collect()
 }
 
 /// Writes a library to a folder of the home.

@@ -67,7 +67,7 @@ pub(crate) fn run(arguments: Arguments, client: &Client) -> Result<Report, Error
             .map(|(name, _)| format!("put the CA file {name} beside the file; with --output FILE, this program does"));
         file.notes.extend(copies.collect::<Vec<_>>());
         output::print_to_stderr(&output::notes(&file.notes));
-        return Ok(Report::from_value(&report(&file, Vec::new()), file.text)?.as_file());
+        return Ok(Report::from_value(&report(&file, Vec::new()), file.text)?.verbatim());
     };
     let files = write_files(path, &file, arguments.force)?;
     let count = output::count(exported.registries.len() as u64, "registry", "registries");

@@ -164,7 +164,15 @@ mod tests {
 
     #[test]
     fn what_an_index_may_name_can_be_a_scope() {
-        for path in ["dl", "@x/a%2Fb", "%40x", "a+b,c=d", "$&'()*!~-._:", "x%7Ey", "api/v4/projects/1"] {
+        for path in [
+            "dl",
+            "@x/a%2Fb",
+            "%40x",
+            "a+b,c=d",
+            "$&'()*!~-._:",
+            "x%7Ey",
+            "api/v4/projects/1",
+        ] {
             let config = format!(r#"{{"dl":"https://a.example/{path}/{{crate}}"}}"#);
             let config: IndexConfig = serde_json::from_str(&config).unwrap();
             assert_eq!(config.locations::<String>().count(), 1, "{path}");
