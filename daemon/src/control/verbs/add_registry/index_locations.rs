@@ -171,6 +171,7 @@ mod tests {
             "a+b,c=d",
             "$&'()*!~-._:",
             "x%7Ey",
+            "corp/My%20Project/feed",
             "api/v4/projects/1",
         ] {
             let config = format!(r#"{{"dl":"https://a.example/{path}/{{crate}}"}}"#);
