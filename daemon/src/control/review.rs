@@ -123,9 +123,14 @@ pub(super) fn registries_in_service(state: &State) -> BTreeMap<RegistryName, Reg
         .collect()
 }
 
-/// Settings that differ from what was last read. The roots of the global `ca-file` are compared themselves.
+/// Settings that differ from what was last read. The roots of the global `ca-file` are compared themselves. A weaker `presence`
+/// that was read without a person is not in service, so the mode in service is compared.
 fn settings(controller: &Controller, state: &State, config: &Config) -> Vec<&'static str> {
-    let mut settings = changed_settings(&state.last_read, config);
+    let before = Config {
+        presence: controller.confirmation.mode(),
+        ..state.last_read.clone()
+    };
+    let mut settings = changed_settings(&before, config);
     settings.retain(|key| *key != "ca-file");
     let company = CompanyRoots::read(config.ca_file.as_deref());
     if !company.is_ok_and(|company| company == **controller.company_roots.load()) {
