@@ -10,7 +10,7 @@ use regauth_shared::response::ConfigurationChange;
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request};
 
 use crate::authority::company_roots::CompanyRoots;
-use crate::config::{Config, changed_settings, changes};
+use crate::config::{Config, RegistryChange, SettingChange, Weight, changed_settings, changes};
 use crate::control::controller::Controller;
 use crate::control::state::State;
 use crate::control::state::binding::token_use;
@@ -19,7 +19,7 @@ use crate::policy::binding::RootDigest;
 use crate::proxy::routes::RegistryRoute;
 use crate::registry::Registry;
 
-/// Changes that a configuration makes to what is in service, those that widen anything first.
+/// Changes that a configuration makes to what is in service, the gravest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Review {
     pub(super) changes: Vec<Change>,
@@ -29,7 +29,7 @@ pub(crate) struct Review {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Change {
     /// A registry, or a key of one.
-    Registry(ConfigurationChange),
+    Registry(RegistryChange),
     /// The `ca-file` of a registry has certificates that the registry does not trust yet.
     Certificates {
         registry: RegistryName,
@@ -37,7 +37,7 @@ pub(super) enum Change {
         roots: BTreeSet<RootDigest>,
     },
     /// A key outside of the registries.
-    Setting(&'static str),
+    Setting(SettingChange),
 }
 
 impl Review {
@@ -61,20 +61,25 @@ impl Review {
 
     /// Compares a configuration with what is in service.
     pub(super) fn of(controller: &Controller, state: &State, config: &Config) -> Self {
-        let registries = changes(&registries_in_service(state), &config.registries);
-        let (widening, others): (Vec<_>, Vec<_>) = registries.into_iter().partition(|change| change.widens.is_some());
-        let settings = settings(controller, state, config).into_iter().map(Change::Setting);
-        let certificates = config.registries.iter().filter_map(|(name, registry)| {
-            let route = state.registries.get(name)?;
-            certificates(route, registry)
-        });
-        Self {
-            changes: (widening.into_iter().map(Change::Registry))
-                .chain(certificates)
-                .chain(settings)
-                .chain(others.into_iter().map(Change::Registry))
-                .collect(),
+        let mut registries = changes(&registries_in_service(state), &config.registries);
+        let mut certificates = Vec::new();
+        for (name, registry) in &config.registries {
+            let is_changed_file = |change: &&mut RegistryChange| change.adds_ca_file(name);
+            match (registries.iter_mut().find(is_changed_file), state.registries.get(name)) {
+                (Some(change), _) => change.value = change.value.with(&digests(&token_use(registry).roots)),
+                (None, Some(route)) => certificates.extend(other_certificates(route, registry)),
+                (None, None) => {}
+            }
         }
+        let settings = settings(controller, state, config).into_iter().map(Change::Setting);
+        let registries = registries.into_iter().map(Change::Registry);
+        Self::new(settings.chain(certificates).chain(registries).collect())
+    }
+
+    /// Sorts changes: a person may see the first ones only.
+    pub(super) fn new(mut changes: Vec<Change>) -> Self {
+        changes.sort_by_key(Change::weight);
+        Self { changes }
     }
 
     /// The changes as an answer: those of registries, and the names of settings.
@@ -82,9 +87,9 @@ impl Review {
         let (mut changes, mut settings) = (Vec::new(), Vec::new());
         for change in self.changes {
             match change {
-                Change::Registry(change) => changes.push(change),
-                Change::Certificates { registry, file, .. } => changes.push(other_certificates(registry, &file)),
-                Change::Setting(key) => settings.push(key.to_owned()),
+                Change::Registry(change) => changes.push(change.shown),
+                Change::Certificates { registry, file, .. } => changes.push(changed_file(registry, &file)),
+                Change::Setting(change) => settings.push(change.key.to_owned()),
             }
         }
         changes.sort_by(|one, other| one.registry.cmp(&other.registry));
@@ -104,7 +109,17 @@ impl Review {
     }
 }
 
-fn other_certificates(registry: RegistryName, file: &Path) -> ConfigurationChange {
+impl Change {
+    fn weight(&self) -> Weight {
+        match self {
+            Self::Registry(change) => change.weight(),
+            Self::Certificates { .. } => Weight::Certificates,
+            Self::Setting(change) => change.weight(),
+        }
+    }
+}
+
+fn changed_file(registry: RegistryName, file: &Path) -> ConfigurationChange {
     let file = file.display();
     ConfigurationChange {
         registry,
@@ -125,25 +140,28 @@ pub(super) fn registries_in_service(state: &State) -> BTreeMap<RegistryName, Reg
 
 /// Settings that differ from what was last read. The roots of the global `ca-file` are compared themselves. A weaker `presence`
 /// that was read without a person is not in service, so the mode in service is compared.
-fn settings(controller: &Controller, state: &State, config: &Config) -> Vec<&'static str> {
+fn settings(controller: &Controller, state: &State, config: &Config) -> Vec<SettingChange> {
     let before = Config {
         presence: controller.confirmation.mode(),
         ..state.last_read.clone()
     };
     let mut settings = changed_settings(&before, config);
-    settings.retain(|key| *key != "ca-file");
+    settings.retain(|change| change.key != "ca-file");
     let company = CompanyRoots::read(config.ca_file.as_deref());
-    if !company.is_ok_and(|company| company == **controller.company_roots.load()) {
-        settings.insert(0, "ca-file");
+    if !company
+        .as_ref()
+        .is_ok_and(|company| *company == **controller.company_roots.load())
+    {
+        settings.insert(0, SettingChange::to("ca-file", &(&config.ca_file, company.ok())));
     }
     if config.store.is_some_and(|store| store != controller.store().kind) {
-        settings.push("store");
+        settings.push(SettingChange::to("store", &config.store));
     }
     settings
 }
 
 /// Certificates of a registry's `ca-file` beyond those that verify it, or that wait for `confirm`.
-fn certificates(route: &RegistryRoute, registry: &Registry) -> Option<Change> {
+fn other_certificates(route: &RegistryRoute, registry: &Registry) -> Option<Change> {
     let file = registry.ca_file.clone()?;
     let roots = token_use(registry).roots;
     let unconfirmed = route
@@ -156,4 +174,9 @@ fn certificates(route: &RegistryRoute, registry: &Registry) -> Option<Change> {
         file,
         roots,
     })
+}
+
+/// The digests of certificates as one text of bytes.
+fn digests(roots: &BTreeSet<RootDigest>) -> Vec<u8> {
+    roots.iter().flat_map(|root| root.0).collect()
 }
