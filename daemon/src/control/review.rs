@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use aws_lc_rs::hmac;
 use regauth_shared::response::ConfigurationChange;
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request};
 
@@ -55,8 +56,9 @@ impl Review {
             Request::Reload(request) if !request.check => controller.read_config()?,
             _ => return Ok(None),
         };
-        let state = controller.lock_state().await?;
-        Ok(Some(Self::of(controller, &state, &config)))
+        let review = Self::of(controller, &*controller.lock_state().await?, &config);
+        controller.confirmation.refuse_other_than(request.reviewed(), &review)?;
+        Ok(Some(review))
     }
 
     /// Compares a configuration with what is in service.
@@ -104,12 +106,55 @@ impl Review {
         if self.changes.iter().all(|change| permitted.changes.contains(change)) {
             return Ok(());
         }
-        let message = "the configuration has changed since its changes were confirmed";
-        Err(ErrorBody::new(ErrorKind::Failed, message).hint("nothing was changed; repeat the command to see them"))
+        Err(changed_since("confirmed"))
+    }
+
+    /// Digest of all changes with their values, in hexadecimal.
+    pub(super) fn digest(&self, key: &hmac::Key) -> String {
+        let mut context = hmac::Context::with_key(key);
+        for change in &self.changes {
+            let parts = change.parts();
+            context.update(&(parts.len() as u64).to_be_bytes());
+            for part in parts {
+                context.update(&(part.len() as u64).to_be_bytes());
+                context.update(&part);
+            }
+        }
+        let digest = context.sign();
+        digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
+/// Error about a configuration that is not the one that was shown, or confirmed.
+pub(super) fn changed_since(step: &str) -> ErrorBody {
+    let message = format!("the configuration has changed since its changes were {step}");
+    ErrorBody::new(ErrorKind::Failed, message).hint("nothing was changed; repeat the command to see them")
+}
+
 impl Change {
+    /// All that makes two changes equal.
+    fn parts(&self) -> Vec<Vec<u8>> {
+        let text = |text: &str| text.as_bytes().to_vec();
+        match self {
+            Self::Registry(RegistryChange { shown, value, .. }) => {
+                let texts = [&shown.key, &shown.before, &shown.after, &shown.widens];
+                let texts = texts.map(|part| part.as_deref().map_or_else(Vec::new, text));
+                let name = [text("registry"), text(shown.registry.as_str())];
+                name.into_iter()
+                    .chain(texts)
+                    .chain([value.as_bytes().to_vec()])
+                    .collect()
+            }
+            Self::Certificates { registry, file, roots } => vec![
+                text("certificates"),
+                text(registry.as_str()),
+                file.as_os_str().as_encoded_bytes().to_vec(),
+                digests(roots),
+            ],
+            Self::Setting(change) => vec![text("setting"), text(change.key), change.value.as_bytes().to_vec()],
+        }
+    }
+
     fn weight(&self) -> Weight {
         match self {
             Self::Registry(change) => change.weight(),
@@ -179,4 +224,47 @@ fn other_certificates(route: &RegistryRoute, registry: &Registry) -> Option<Chan
 /// The digests of certificates as one text of bytes.
 fn digests(roots: &BTreeSet<RootDigest>) -> Vec<u8> {
     roots.iter().flat_map(|root| root.0).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn registry(text: &str) -> Vec<Change> {
+        let config = Config::read(&format!(
+            "[registries.corp]\nscopes = ['https://corp.example/']\n{text}"
+        ))
+        .unwrap();
+        let changes = changes(&BTreeMap::new(), &config.registries);
+        changes.into_iter().map(Change::Registry).collect()
+    }
+
+    fn certificates(byte: u8) -> Vec<Change> {
+        vec![Change::Certificates {
+            registry: "corp".parse().unwrap(),
+            file: "/corp.pem".into(),
+            roots: [RootDigest([byte; 32])].into(),
+        }]
+    }
+
+    #[test]
+    fn a_value_that_was_swapped_under_the_same_text_is_beyond_what_was_permitted_or_shown() {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, b"key");
+        let command = |word: &str| registry(&format!("source = {{ command = ['mint', '{word}'] }}"));
+        let setting = |value: &str| vec![Change::Setting(SettingChange::to("[[trust]]", &value))];
+        for (permitted, other) in [
+            (command("a"), command("b")),
+            (registry("programs = ['a']"), registry("programs = ['b']")),
+            (certificates(1), certificates(2)),
+            (setting("a"), setting("b")),
+        ] {
+            let [permitted, other] = [permitted, other].map(Review::new);
+            assert!(permitted.refuse_beyond(&permitted).is_ok());
+            assert!(Review::default().refuse_beyond(&permitted).is_ok());
+            assert!(other.refuse_beyond(&permitted).is_err(), "{other:?}");
+            assert_eq!(permitted.digest(&key), permitted.clone().digest(&key));
+            assert_ne!(permitted.digest(&key), other.digest(&key), "{other:?}");
+            assert_ne!(permitted.digest(&key), Review::default().digest(&key));
+        }
+    }
 }

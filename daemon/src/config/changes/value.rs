@@ -19,6 +19,11 @@ impl ValueDigest {
     pub(crate) fn with(self, content: &[u8]) -> Self {
         Self(Sha256::new_with_prefix(self.0).chain_update(content).finalize().into())
     }
+
+    /// The bytes, for a digest of several values.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// Without the digest: the value of a short secret could be guessed from it.

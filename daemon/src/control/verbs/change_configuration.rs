@@ -170,6 +170,7 @@ async fn change(
         })?;
         refuse_untrusted_source(options.untrusted, &config)?;
         let review = Review::of(controller, &state, &config);
+        let digest = controller.confirmation.digest(&review);
         let (changes, settings) = review.clone().answer();
         let has_nothing_to_do = edited == text && changes.is_empty();
         if options.check || has_nothing_to_do {
@@ -177,10 +178,11 @@ async fn change(
                 applied: false,
                 changes,
                 settings,
+                review: digest,
                 notes: Vec::new(),
             });
         }
-        options.permission.refuse_beyond(&review)?;
+        options.permission.refuse_beyond(controller, &review)?;
         refuse_widening(options, &changes)?;
         check_registries(controller, &mut state, &config, &changes, options.verify).await?;
         if controller.read_config_file()? != text {
@@ -192,6 +194,7 @@ async fn change(
             applied: true,
             changes,
             settings,
+            review: None,
             notes,
         });
     }
