@@ -56,6 +56,8 @@ impl Review {
             Request::Reload(request) if !request.check => controller.read_config()?,
             _ => return Ok(None),
         };
+        // A review reads the files that the configuration names.
+        controller.check_config(&config)?;
         let review = Self::of(controller, &*controller.lock_state().await?, &config);
         controller.confirmation.refuse_other_than(request.reviewed(), &review)?;
         Ok(Some(review))

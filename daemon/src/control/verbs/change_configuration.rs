@@ -169,6 +169,8 @@ async fn change(
             None => controller.config_errors(&problems),
         })?;
         refuse_untrusted_source(options.untrusted, &config)?;
+        // Before the review, which reads the files that the configuration names, also for a mere check.
+        controller.check_config(&config)?;
         let review = Review::of(controller, &state, &config);
         let digest = controller.confirmation.digest(&review);
         let (changes, settings) = review.clone().answer();

@@ -5,13 +5,13 @@
 //! file that differs is read. On a local file system the stat takes a microsecond, so it needs no other thread: a thousand
 //! files cost little.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use regauth_shared::Secret;
 use zeroize::Zeroizing;
 
+use crate::configured_file;
 use crate::credential::source::environment::{PEM_BEGIN, parse_pem};
 use crate::credential::source::{FetchError, FetchedToken};
 use crate::file_stamp::FileStamp;
@@ -116,7 +116,7 @@ pub(super) async fn read_document(path: &Path) -> Result<Zeroizing<String>, Fetc
 async fn read_text(path: &Path) -> io::Result<Zeroizing<String>> {
     let path = path.to_owned();
     let read = move || {
-        let file = File::open(path)?;
+        let file = configured_file::open(&path)?;
         // A start reads all files at once, so each gets only the memory that it needs.
         let length = usize::try_from(file.metadata()?.len()).unwrap_or(READ_LIMIT);
         let mut text = Zeroizing::new(String::with_capacity(length.min(READ_LIMIT)));
