@@ -59,6 +59,7 @@ pub mod credential;
 
 mod crypto;
 mod file_stamp;
+mod file_watch;
 
 pub mod authority;
 
