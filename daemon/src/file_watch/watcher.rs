@@ -86,7 +86,7 @@ impl FileWatcher {
             let quiet_since = Instant::now();
             let ready = queue.ready().await?;
             pause = match quiet_since.elapsed() {
-                quiet if quiet > LONGEST_PAUSE => SHORTEST_PAUSE,
+                quiet if quiet > QUIET => SHORTEST_PAUSE,
                 _ => (pause * 2).min(LONGEST_PAUSE),
             };
             tokio::time::sleep(pause).await;
@@ -200,6 +200,10 @@ fn unreported(path: &Path) -> io::Error {
 /// Time from the first event to the readers' looks: a program that replaces a file causes several.
 #[cfg(target_os = "linux")]
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
-/// Longest pause, while events do not cease. Looks are then as frequent as without events.
+/// Longest pause, while events do not cease: entries come and go in a folder such as /tmp. Looks are then as frequent as
+/// without events.
 #[cfg(target_os = "linux")]
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// Time without an event after which the shortest pause counts again.
+#[cfg(target_os = "linux")]
+const QUIET: Duration = Duration::from_secs(3);
