@@ -1,7 +1,7 @@
 //! Files that the daemon reads again when they change: tokens, certificates, keys of issuers, the configuration.
 //!
 //! On Linux, inotify reports the changes of a file and of every folder and link on its way ([`walk`]). Looks at the
-//! file become rare ([`SAFETY_INTERVAL`]). They remain because inotify misses some changes: those of a network file system, of
+//! file become rare ([`RARER`]). They remain because inotify misses some changes: those of a network file system, of
 //! FUSE, of an overlay's lower layer, and by mmap(2). Files on such a file system are looked at as often as their readers
 //! ask for, and so are all files if the system refuses a watch. [`mounts`] reports a mount over a path.
 //!
@@ -75,11 +75,11 @@ impl<const FILES: usize> FileWatch<FILES> {
         }
     }
 
-    /// Waits until the files are to be looked at: soon after a change that was reported, and else after `interval`, which is
-    /// longer if changes are reported. Cancel safe.
+    /// Waits until the files are to be looked at: soon after a change that was reported, and else after `interval`, or
+    /// [`RARER`] times that if changes are reported. Cancel safe.
     pub(crate) async fn until_look(&self, interval: Duration) {
         let interval = match self.reach {
-            Reach::Watched => interval.max(SAFETY_INTERVAL),
+            Reach::Watched => interval * RARER,
             Reach::Local | Reach::Remote => interval,
         };
         tokio::select! {
@@ -173,8 +173,8 @@ fn until_next(interval: Duration) -> Duration {
     interval.saturating_sub(Duration::from_nanos(u64::try_from(passed).unwrap_or_default()))
 }
 
-/// Time between two looks at files whose changes are reported.
-const SAFETY_INTERVAL: Duration = Duration::from_secs(30);
+/// Looks at a file whose changes are reported are rarer by this factor: every 30 s at a token.
+const RARER: u32 = 30;
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests;
