@@ -13,6 +13,7 @@ mod file_system;
 mod inotify;
 #[cfg(target_os = "linux")]
 mod mounts;
+#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only inotify reports changes"))]
 mod subscriptions;
 #[cfg(not(target_os = "linux"))]
 mod unsupported;

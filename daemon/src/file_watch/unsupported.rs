@@ -1,6 +1,5 @@
 //! Stand-in for inotify on other systems: files are looked at.
 
-use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 
