@@ -37,6 +37,7 @@ use self::waiting::Waiting;
 use crate::error;
 use crate::progress::Progress;
 use crate::prompt;
+use crate::shell::quote_sh;
 use crate::socket_owner::TrustedOwners;
 
 /// Client of one daemon. Each request opens a connection of its own.
@@ -68,7 +69,7 @@ impl Client {
     /// Client of the daemon of this user that keeps its files in `folders`.
     pub(crate) fn new(folders: &Folders) -> Self {
         let start_hint = match &folders.home {
-            Some(home) => format!("start it: regauthd --home {}", home.display()),
+            Some(home) => format!("start it: regauthd --home {}", quote_sh(&home.display().to_string())),
             None if cfg!(target_os = "linux") => {
                 "start it: regauthd, or once and for all: regauthctl service install".to_owned()
             }
@@ -148,6 +149,18 @@ impl Client {
     /// True if the daemon has a person confirm each request of this user that widens anything, in a dialogue with its details.
     pub(crate) fn asks_a_person(&self) -> bool {
         self.is_guarded && !rustix::process::geteuid().is_root()
+    }
+
+    /// True if polkit or macOS will ask a person at this terminal about the request, in a dialogue without its details.
+    ///
+    /// # Errors
+    /// As [`Client::ping`].
+    pub(crate) fn will_ask_at_terminal(&self, request: &Request) -> Result<bool, ErrorBody> {
+        if !self.is_at_terminal || self.is_guarded {
+            return Ok(false);
+        }
+        let (_, daemon) = self.open()?;
+        Ok(self.will_ask(&daemon, request))
     }
 
     /// True if nothing listens on the control socket, so that no daemon runs and none can be started by a connection.

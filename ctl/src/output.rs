@@ -87,7 +87,7 @@ pub(crate) fn finish(result: Result<Report, ErrorBody>, json: bool) -> u8 {
         Ok(report) => {
             let text = match report.body {
                 Some(body) if json => format!("{body}\n"),
-                Some(_) => for_person(&with_flags(&without_control_characters(&report.text)), &io::stdout()),
+                Some(_) => for_person(&without_control_characters(&with_flags(&report.text)), &io::stdout()),
                 None => report.text,
             };
             print(&text, report.exit_code)
@@ -154,7 +154,7 @@ pub(crate) fn print_error(error: &ErrorBody) {
     if let Some(hint) = &error.hint {
         text.push_str(&format!("hint: {hint}\n"));
     }
-    let text = with_flags(&without_control_characters(&text));
+    let text = without_control_characters(&with_flags(&text));
     print_to_stderr(&for_person(&text, &io::stderr()));
 }
 

@@ -52,7 +52,11 @@ impl Flags {
             Self::System => "--system",
             Self::Home(folder) => &format!("--home {folder}"),
         };
-        text.split_inclusive('\n').map(|line| self.add(flags, line)).collect()
+        let text: String = text.split_inclusive('\n').map(|line| self.add(flags, line)).collect();
+        match self {
+            Self::Home(_) => text.replace(DAEMON, &format!("`regauthd {flags}`")),
+            _ => text,
+        }
     }
 
     fn add(&self, flags: &str, line: &str) -> String {
@@ -92,6 +96,8 @@ impl Flags {
 
 /// Name of the program, before a verb.
 const PROGRAM: &str = "regauthctl ";
+/// Command that starts a daemon. Without backticks, the name is a word of a sentence.
+const DAEMON: &str = "`regauthd`";
 /// Verbs for every daemon. `service` is not one of them: it names its daemon itself.
 const VERBS: [&str; 31] = [
     "add-registry",
@@ -151,6 +157,11 @@ mod tests {
             "regauthctl --system reload, then `regauthctl doctor`"
         );
         assert_eq!(Flags::None.added_to("regauthctl reload"), "regauthctl reload");
+        assert_eq!(
+            at_home("by hand: `regauthd`"),
+            "by hand: `regauthd --home '/srv/my regauth'`"
+        );
+        assert_eq!(Flags::System.added_to("by hand: `regauthd`"), "by hand: `regauthd`");
     }
 
     #[test]

@@ -11,8 +11,6 @@ use regauth_shared::request::SourceCommand;
 use regauth_shared::secret::InvalidSecret;
 use regauth_shared::{ErrorBody, RegistryName, Secret};
 use secrecy::zeroize::Zeroizing;
-use signal_hook::consts::SIGINT;
-use signal_hook::low_level::emulate_default_handler;
 
 use self::terminal::EchoOff;
 use crate::output::print_to_stderr;
@@ -197,24 +195,12 @@ impl CommandFlags {
 /// There is no terminal, it was closed, or more than one line was pasted. Ctrl-C ends the process.
 pub(crate) fn from_terminal(prompt: &str) -> Result<Zeroizing<String>, ErrorBody> {
     let echo = EchoOff::new().map_err(error::io("cannot use the terminal"))?;
-    match rpassword::prompt_password(prompt) {
-        Ok(typed) => {
-            let typed = Zeroizing::new(typed);
-            match echo
-                .drop_pending_input()
-                .map_err(error::io("cannot read from the terminal"))?
-            {
-                false => Ok(typed),
-                true => Err(error::usage("the text has several lines, and a secret is one line")
-                    .hint("nothing was sent, and the other lines were dropped; paste it as one line")),
-            }
-        }
-        Err(error) => {
-            if error.kind() == io::ErrorKind::Interrupted {
-                let _ = emulate_default_handler(SIGINT);
-            }
-            Err(error::io("cannot read from the terminal")(error))
-        }
+    let unreadable = || error::io("cannot read from the terminal");
+    let typed = echo.read_line(prompt).map_err(unreadable())?;
+    match echo.drop_pending_input().map_err(unreadable())? {
+        false => Ok(typed),
+        true => Err(error::usage("the text has several lines, and a secret is one line")
+            .hint("nothing was sent, and the other lines were dropped; paste it as one line")),
     }
 }
 

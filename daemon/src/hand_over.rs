@@ -15,6 +15,7 @@ use regauth_shared::{RegistryName, Secret};
 
 use crate::config::serialize::source_record;
 use crate::config::{Config, Problems, ProxyUrl};
+use crate::configured_file::{self, MAX_CERTIFICATES};
 use crate::control::state::binding::token_use;
 use crate::credential::store::select::OpenStore;
 use crate::credential::store::{Item, StoreError};
@@ -84,6 +85,10 @@ fn read_config(folders: &Folders) -> Result<Config, HandOverError> {
     Config::read(&text).map_err(|problems| HandOverError::Config(file, problems))
 }
 
+fn read_roots(file: &Path) -> io::Result<String> {
+    configured_file::read_text(file, MAX_CERTIFICATES)
+}
+
 /// Registries that share a credential come after its owner.
 fn in_order(config: &Config) -> impl Iterator<Item = (&RegistryName, &Registry)> {
     let shares = |registry: &Registry| matches!(registry.source, Source::Of(_));
@@ -105,7 +110,7 @@ async fn registry_line(
     if let Some(reason) = obstacle(registry) {
         return Ok(left(reason));
     }
-    let roots = match registry.ca_file.as_deref().map(fs::read_to_string).transpose() {
+    let roots = match registry.ca_file.as_deref().map(read_roots).transpose() {
         Ok(roots) => roots,
         Err(error) => return Ok(left(format!("its ca-file cannot be read: {error}"))),
     };
@@ -228,7 +233,7 @@ fn upstream_line(config: &Config, proxy: Option<Secret>) -> Result<Option<HandOv
     }
     let unreadable = |file: &PathBuf, error| HandOverError::Unreadable(file.clone(), error);
     let roots = config.ca_file.as_ref();
-    let roots = roots.map(|file| fs::read_to_string(file).map_err(|error| unreadable(file, error)));
+    let roots = roots.map(|file| read_roots(file).map_err(|error| unreadable(file, error)));
     Ok(Some(HandOver::Upstream {
         request: SetUpstream {
             proxy,

@@ -57,6 +57,7 @@ pub mod config;
 
 pub mod credential;
 
+mod configured_file;
 mod crypto;
 mod file_stamp;
 mod file_watch;

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::revoked_list::{RevokedList, append_line, read_revoked};
 use crate::config::SignedGrantFiles;
+use crate::configured_file::{self, MAX_KEY};
 use crate::file_watch::{FileWatch, FileWatcher};
 use crate::grant::{self, Grant};
 use crate::workload::own_token;
@@ -64,7 +65,9 @@ impl SignedGrants {
     /// [`InvalidSignedGrants`] when a file cannot be read, or the key is none for Ed25519.
     pub fn read(files: &SignedGrantFiles) -> Result<Self, InvalidSignedGrants> {
         let unusable = |path: &PathBuf, reason: String| InvalidSignedGrants(path.clone(), reason);
-        let key = PrivatePkcs8KeyDer::from_pem_file(&files.key)
+        let key =
+            configured_file::read(&files.key, MAX_KEY).map_err(|error| unusable(&files.key, error.to_string()))?;
+        let key = PrivatePkcs8KeyDer::from_pem_slice(&key)
             .map_err(|_| unusable(&files.key, "it is no private key in PEM (PKCS #8)".to_owned()))?;
         let key = Ed25519KeyPair::from_pkcs8(key.secret_pkcs8_der())
             .map_err(|_| unusable(&files.key, "it is no key for Ed25519".to_owned()))?;

@@ -70,7 +70,7 @@ impl Request {
             }),
             Self::SetRegistry(request) => changes_configuration(request.check),
             Self::ReplaceConfiguration(request) => changes_configuration(request.check),
-            Self::Reload(_) => changes_configuration(false),
+            Self::Reload(request) => changes_configuration(request.check),
             Self::Allow(_) => Some(both(Action::AllowWrites, "opens writes")),
             Self::Grant(_) => Some(both(Action::AllowWrites, "makes grants")),
             Self::SetUpstream(_) => Some(both(Action::Manage, "changes its way to other hosts")),
@@ -238,6 +238,7 @@ mod tests {
             r#""holds","name":"x","token":"t""#,
             r#""log""#,
             r#""set-registry","name":"x","values":{},"check":true"#,
+            r#""reload","check":true"#,
             r#""replace-configuration","text":"","base":"","check":true"#,
         ] {
             check(line, None);

@@ -9,7 +9,10 @@ use regauth_tests::daemon::Daemon;
 use regauth_tests::git::Git;
 use regauth_tests::git_server::GitServer;
 use regauth_tests::nginx::LoggedRequest;
+use regauth_tests::programs::binary;
 use regauth_tests::registry::{Downloads, Registry, USERNAME};
+use regauth_tests::terminal::Terminal;
+use regauth_tests::user::User;
 
 const TOKEN: &str = "t0ken-of-the-company";
 const PLACEHOLDER: &str = "any-token-will-do";
@@ -94,7 +97,32 @@ fn a_placeholder_token_satisfies_cargo_when_the_index_says_auth_required() {
 fn cargo_builds_from_a_git_index() {
     let registry = Registry::builder(Scheme::basic(USERNAME), TOKEN).git_index().start();
     let daemon = Daemon::start();
-    daemon.add_with("corp", &registry, &["--scope", &registry.scope()]);
+    // git reads the index, and the person is asked about what it names.
+    let person = User::new(&daemon);
+    let (index, ca) = (registry.index(), registry.ca().display().to_string());
+    let words = [
+        "add-registry",
+        "corp",
+        "--index",
+        &index,
+        "--ca-file",
+        &ca,
+        "--username",
+        USERNAME,
+    ];
+    let mut terminal = Terminal::start(person.command(binary("regauthctl")).args(words));
+    terminal.read_until("Token for corp");
+    terminal.type_without_echo(TOKEN);
+    let named = terminal.read_until("Send the token there as well? (y/N) ");
+    assert!(named.contains(&registry.nginx.url("/api/cargo/crates/")), "{named}");
+    assert!(
+        !daemon.ctl(&["show", "corp"]).json["scopes"]
+            .to_string()
+            .contains("crates")
+    );
+    terminal.type_line("y");
+    let (shown, status) = terminal.finish();
+    assert!(status.success(), "{shown}");
     cargo(&registry, &daemon).build().succeeds();
     authorized_requests(&registry);
 }

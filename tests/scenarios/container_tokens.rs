@@ -1,6 +1,8 @@
 //! Container registries with a token service, as kind `oci`: regauthd gets the short tokens, with real skopeo and
 //! docker-registry, and with a registry that can end them.
 
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
 use std::thread;
 
 use regauth_shared::exit_code;
@@ -12,7 +14,10 @@ use regauth_tests::daemon::Daemon;
 use regauth_tests::leak_scan::LeakScan;
 use regauth_tests::mock_server::MockServer;
 use regauth_tests::poll;
+use regauth_tests::programs::binary;
+use regauth_tests::terminal::Terminal;
 use regauth_tests::token_registry::TokenRegistry;
+use regauth_tests::user::User as Person;
 
 const USER: &str = "me";
 const PASSWORD: &str = "passw0rd-of-the-images";
@@ -36,6 +41,15 @@ fn assert_tokens_stay(registry: &TokenRegistry, daemon: &Daemon) {
         let is_basic = authorization.is_some_and(|value| value.starts_with("Basic "));
         assert_eq!(is_basic, line == "GET /token", "{line}");
     }
+}
+
+/// Answer of the daemon to one line of its protocol.
+fn ask(daemon: &Daemon, line: &str) -> String {
+    let mut stream = UnixStream::connect(daemon.home().join("run/control.sock")).unwrap();
+    stream.write_all(format!("{line}\n").as_bytes()).unwrap();
+    let lines = BufReader::new(stream).lines();
+    // The first line is the daemon's hello.
+    lines.map(Result::unwrap).nth(1).unwrap()
 }
 
 fn assert_no_challenge(answer: &Response) {
@@ -254,7 +268,56 @@ fn a_token_service_on_another_host_gets_the_password_only_if_a_person_says_so() 
         "{message}"
     );
     registry.set_realm(&own);
-    add(&["--token-service", &own]).succeeds();
+    // A person is asked before the token, also for a service on the registry's own host.
+    let person = Person::new(&daemon);
+    let (ca, scope) = (registry.ca().display().to_string(), registry.url("/v2/"));
+    let words = [
+        "add-registry",
+        "corp",
+        "--kind",
+        "oci",
+        "--username",
+        USER,
+        "--scope",
+        &scope,
+        "--ca-file",
+        &ca,
+    ];
+    let at_terminal = |answer: &str| {
+        let mut terminal = Terminal::start(person.command(binary("regauthctl")).args(words));
+        let shown = terminal.read_until("Send the token there? (y/N) ");
+        assert!(shown.contains(&own) && !shown.contains("Token for"), "{shown}");
+        terminal.type_line(answer);
+        terminal
+    };
+    let (shown, status) = at_terminal("n").finish();
+    assert_eq!(status.code(), Some(i32::from(exit_code::REFUSED)), "{shown}");
+    assert!(
+        registry
+            .requests()
+            .iter()
+            .all(|(_, authorization)| authorization.is_none())
+    );
+    // The daemon does not rely on the question: a registry may name another service by then.
+    let request = serde_json::json!({
+        "v": 1, "method": "add-registry", "name": "corp", "kind": "oci", "username": USER, "scopes": [scope], "ca-file": ca,
+        "token": PASSWORD, "offer-locations": true,
+    });
+    let refused = ask(&daemon, &request.to_string());
+    assert!(refused.contains("not-verified") && refused.contains(&own), "{refused}");
+    assert!(
+        registry
+            .requests()
+            .iter()
+            .all(|(_, authorization)| authorization.is_none())
+    );
+    let mut terminal = at_terminal("y");
+    terminal.read_until("Token for corp");
+    terminal.type_without_echo(PASSWORD);
+    let (shown, status) = terminal.finish();
+    assert!(status.success(), "{shown}");
+    let added = daemon.ctl(&["show", "corp"]).json;
+    assert_eq!(added["token-service"], own, "{added}");
     assert_eq!(
         Curl::new()
             .behind(&daemon)

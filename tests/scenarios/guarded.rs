@@ -183,6 +183,9 @@ fn a_guarded_daemon_reads_no_file_that_others_than_root_can_change() {
         .ctl_with_input(ROOT, &add, TOKEN)
         .fails()
         .says("others than root can change");
+    // A served user may ask what a change would do, and the daemon opens no such file for the answer either.
+    let set = case.exits(ME, &["set", "corp", "ca-file", &theirs], exit_code::REFUSED);
+    set.says("others than root can change");
     // Nor is plain HTTP, for which everybody can listen.
     let service = [
         "--scope",

@@ -254,7 +254,8 @@ impl Case {
         assert!(status.success() && output.contains("Reloaded"), "{output}");
         let script = format!("sed -i '/^programs = /d' {file}");
         self.machine.shell(ROOT, &script).succeeds();
-        self.exits(ROOT, &["reload"], exit_code::DONE);
+        self.exits(ROOT, &["reload"], exit_code::DONE)
+            .says("corp  programs  [\"cargo\"] -> (default)");
     }
 
     fn configure(&self, presence: &str) {

@@ -82,7 +82,7 @@ fn names_with_a_dot_work_and_those_that_cargo_cannot_use_are_refused() {
 fn an_index_that_cargo_calls_by_a_name_is_offered_that_name() {
     let registry = Registry::builder(Scheme::bearer(), TOKEN).start();
     let daemon = Daemon::start();
-    let user = User::new(&daemon);
+    let user = User::new(&daemon).env("TOKEN", "not-the-token");
     user.write(
         "cargo/config.toml",
         &format!("[registries.Internal]\nindex = \"{}\"\n", registry.index()),
@@ -114,7 +114,7 @@ fn an_index_that_cargo_calls_by_a_name_is_offered_that_name() {
 fn the_index_of_the_project_is_shown_and_used_when_none_is_given() {
     let registry = Registry::builder(Scheme::bearer(), TOKEN).start();
     let daemon = Daemon::start();
-    let user = User::new(&daemon);
+    let user = User::new(&daemon).env("TOKEN", "not-the-token");
     user.write(
         ".cargo/config.toml",
         &format!("[registries.corp]\nindex = \"{}\"\n", registry.index()),

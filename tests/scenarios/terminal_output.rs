@@ -78,7 +78,7 @@ fn help_and_hints_break_between_words_at_80_columns() {
         "{screen}"
     );
     assert!(
-        words(&screen).contains("by hand: `regauthctl stop --wait`, then regauthd"),
+        words(&screen).contains("by hand: `regauthctl stop --wait`, then `regauthd`"),
         "{screen}"
     );
 }

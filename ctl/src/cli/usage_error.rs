@@ -64,11 +64,11 @@ const OTHER_NAMES: [(&str, &str); 17] = [
     ("enable", "`regauthctl service install`, then `regauthctl setup`"),
     (
         "start",
-        "`regauthctl service install` has it started when it is needed; by hand: regauthd",
+        "`regauthctl service install` has it started when it is needed; by hand: `regauthd`",
     ),
     (
         "restart",
-        "under systemd: systemctl --user restart regauthd; by hand: `regauthctl stop --wait`, then regauthd",
+        "under systemd: systemctl --user restart regauthd; by hand: `regauthctl stop --wait`, then `regauthd`",
     ),
     ("install", "`regauthctl service install`, then `regauthctl setup`"),
     (

@@ -2,6 +2,7 @@
 //! (`preflight`), reads the token, sends the request, prints the client settings.
 
 mod answers;
+mod client_settings;
 mod preflight;
 mod wizard;
 
@@ -13,9 +14,9 @@ use regauth_shared::kind::KINDS;
 use regauth_shared::paths::Folders;
 use regauth_shared::response::RegistryAdded;
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request, Secret, request};
-use serde_json::Value;
 
 use self::answers::Answers;
+use self::client_settings::client_settings;
 use super::offered_locations::{self, Decision, LocationFlags};
 use super::{add_from, git_index, registry_text};
 use crate::client::{Client, Reply};
@@ -124,6 +125,10 @@ pub(crate) struct Arguments {
     /// True once the registry has been asked, by the questions about its URL.
     #[arg(skip)]
     is_checked: bool,
+
+    /// Token service that the registry has named, if it was asked.
+    #[arg(skip)]
+    known_service: Option<Option<String>>,
 }
 
 const PRESET_HELP: &str = "\
@@ -177,10 +182,13 @@ pub(crate) fn run(mut arguments: Arguments, client: &Client, folders: &Folders) 
     let name = arguments.complete(client)?;
     let owner = arguments.source.credential_of.clone();
     let is_asked_later = owner.is_some() || (arguments.source.is_external() && !arguments.token.is_given());
+    if !is_asked_later {
+        arguments.check_before_token(&name, client)?;
+    }
+    arguments.ask_for_token_service(&name, client)?;
     let token = if is_asked_later {
         None
     } else {
-        arguments.check_before_token(&name, client)?;
         let (scheme, username) = (arguments.scheme.as_deref(), arguments.username.as_deref());
         Some(read_token(&arguments.token, &name, scheme, username, client)?)
     };
@@ -233,7 +241,7 @@ impl Arguments {
         let (mut added, decision) = (reply.answer, self.locations.decision(client));
         git_index::complete(&mut added, decision, client, token.clone());
         if let Some(flag) = offered_locations::settle(&mut added, decision, client, token) {
-            self.answers.keep_further(flag);
+            self.answers.keep_further(&[flag]);
         }
         let text = describe(&added, &provider);
         Ok(Report::from_value(&added, text)?.with_lines(&self.shown_command()))
@@ -280,21 +288,21 @@ pub(super) fn add(
 ) -> Result<RegistryAdded, ErrorBody> {
     let unchecked = request(None);
     let is_stored = unchecked.source.as_deref().is_none_or(|source| source == "store");
-    let token = if is_stored || flags.is_given() {
-        if unchecked.verify && flags.asks_a_person() {
-            preflight::require_passed(request(None), client)?;
-        }
-        let (scheme, username) = (unchecked.scheme.as_deref(), unchecked.username.as_deref());
-        Some(read_token(flags, &unchecked.name, scheme, username, client)?)
-    } else {
-        None
-    };
+    let needs_token = is_stored || flags.is_given();
+    let is_asked = needs_token && unchecked.verify && flags.asks_a_person();
+    let checked = is_asked.then(|| preflight::require_passed(request(None), client));
+    let known = checked.transpose()?.map(|checked| checked.token_service);
+    let service = offered_locations::token_service(request(None), known, decision, client)?;
+    let (scheme, username) = (unchecked.scheme.as_deref(), unchecked.username.as_deref());
+    let token = needs_token.then(|| read_token(flags, &unchecked.name, scheme, username, client));
+    let token = token.transpose()?;
+    let definition = request(token.clone());
     let request = request::AddRegistry {
         offer_locations: decision.wants_offers(),
-        ..request(token.clone())
+        token_service: definition.token_service.clone().or(service),
+        ..definition
     };
     let reply = client.call(&Request::AddRegistry(Box::new(request)));
-    let (scheme, username) = (unchecked.scheme.as_deref(), unchecked.username.as_deref());
     let pasted = token.as_ref().and_then(|token| pasted_login(token, scheme, username));
     let reply: Reply<RegistryAdded> =
         reply.map_err(|error| paste::with_login_hint(with_rejection_hint(error, preset), pasted))?;
@@ -369,69 +377,4 @@ pub(super) fn describe_briefly(added: &RegistryAdded) -> String {
     let scopes: String = registry.scopes.iter().map(|scope| format!("  {scope}\n")).collect();
     let notes = output::notes(&added.notes);
     format!("Added {}; {verification}.\nIt covers:\n{scopes}{notes}", registry.name)
-}
-
-/// Settings that make cargo, git or another client use the proxy for the registry.
-fn client_settings(added: &RegistryAdded, provider: &[String]) -> String {
-    let is_cargo = added.registry.kind == "cargo";
-    let is_git = added.registry.kind == "git" || is_git_index(&added.registry);
-    match (is_cargo, is_git) {
-        (true, true) => cargo_settings(added, provider) + &git_settings(added),
-        (true, false) => cargo_settings(added, provider),
-        (false, true) => git_settings(added),
-        (false, false) => environment_settings(added),
-    }
-}
-
-/// With any `[http]` setting cargo's own git ignores credential helpers, for all hosts. The git program does not.
-fn cargo_settings(added: &RegistryAdded, provider: &[String]) -> String {
-    let registry = match &added.registry.index {
-        Some(index) => {
-            let name = added.registry.name.toml_key();
-            format!("\n[registries.{name}]\nindex = {}\n", quoted(index))
-        }
-        None => String::new(),
-    };
-    // Cargo splits a provider's command at blanks, and an alias is a list of words.
-    let (alias, provider) = if provider.iter().any(|word| word.contains(char::is_whitespace)) {
-        let words = Value::from(provider.to_vec());
-        (
-            format!("\n[credential-alias]\nregauth = {words}\n"),
-            "regauth".to_owned(),
-        )
-    } else {
-        (String::new(), provider.join(" "))
-    };
-    format!(
-        "\nFor cargo, `regauthctl setup cargo` does it; by hand, in ~/.cargo/config.toml:\n\n\
-         [http]\nproxy = {}\ncainfo = {}\n\n[net]\ngit-fetch-with-cli = true\n\n\
-         [registry]\nglobal-credential-providers = [\"cargo:token\", {}]\n{alias}{registry}",
-        quoted(&added.proxy),
-        quoted(&added.bundle),
-        quoted(&provider),
-    )
-}
-
-/// The settings are per URL, so that git reaches all other hosts as before.
-fn git_settings(added: &RegistryAdded) -> String {
-    let (proxy, bundle) = (quoted(&added.proxy), quoted(&added.bundle));
-    let section = |scope: &String| {
-        let scope = quoted(scope);
-        format!("[http {scope}]\nproxy = {proxy}\nsslCAInfo = {bundle}\n")
-    };
-    let sections: String = added.registry.scopes.iter().map(section).collect();
-    format!("\nFor git, `regauthctl setup git` does it; by hand, in ~/.gitconfig:\n\n{sections}")
-}
-
-fn environment_settings(added: &RegistryAdded) -> String {
-    format!(
-        "\nClients must use the proxy and trust the bundle. Run `regauthctl setup`, or set what `regauthctl env` prints:\n\n\
-         HTTPS_PROXY={}\nSSL_CERT_FILE={}\n",
-        added.proxy, added.bundle,
-    )
-}
-
-/// Quotes a value: a JSON string is also a TOML basic string and a quoted git value.
-fn quoted(text: &str) -> String {
-    Value::from(text).to_string()
 }

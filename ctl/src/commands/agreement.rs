@@ -27,10 +27,13 @@ pub(super) fn change(
 ) -> Result<Report, ErrorBody> {
     let checked: Reply<ConfigurationChanged> = client.call(&request(true, false))?;
     let widens = checked.answer.changes.iter().any(|change| change.widens.is_some());
+    let request = |widen| request(false, widen);
     if widens {
-        agree(agreement, &checked.answer.changes)?;
+        agree(agreement, &listed(&checked.answer))?;
+    } else if client.will_ask_at_terminal(&request(false))? {
+        output::show(&listed(&checked.answer));
     }
-    let changed = client.call(&request(false, widens))?;
+    let changed = client.call(&request(widens))?;
     Ok(Report::from_reply(changed, describe))
 }
 
@@ -38,15 +41,15 @@ pub(super) fn change(
 ///
 /// # Errors
 /// `refused`, if the person says no, or there is nobody to ask and no `--yes`.
-pub(super) fn agree(agreement: &Agreement, changes: &[ConfigurationChange]) -> Result<(), ErrorBody> {
+fn agree(agreement: &Agreement, changes: &str) -> Result<(), ErrorBody> {
     if agreement.yes {
         return Ok(());
     }
     if !prompt::is_interactive() {
-        let message = format!("the change needs your agreement:\n{}", table(changes));
+        let message = format!("the change needs your agreement:\n{changes}");
         return Err(error::refused(message.trim_end()).hint("nothing was changed; repeat with --yes to agree"));
     }
-    output::show(&table(changes));
+    output::show(changes);
     match prompt::confirm("Make this change?")? {
         true => Ok(()),
         false => Err(error::refused("nothing was changed")),
@@ -59,7 +62,19 @@ fn describe(changed: &ConfigurationChanged) -> String {
         (true, true) => "Saved; no registry changed.\n",
         (false, _) => "Nothing to change.\n",
     };
-    format!("{title}{}{}", table(&changed.changes), output::notes(&changed.notes))
+    format!("{title}{}{}", listed(changed), output::notes(&changed.notes))
+}
+
+fn listed(changed: &ConfigurationChanged) -> String {
+    table(&changed.changes) + &settings(&changed.settings)
+}
+
+/// Changed settings outside of the registries, on one line; empty if there are none.
+pub(super) fn settings(keys: &[String]) -> String {
+    if keys.is_empty() {
+        return String::new();
+    }
+    format!("  settings: {}\n", keys.join(", "))
 }
 
 /// Changes as aligned lines, each followed by what it widens.

@@ -158,6 +158,7 @@ fn nothing_changed() -> Result<Report, ErrorBody> {
     let changed = ConfigurationChanged {
         applied: false,
         changes: Vec::new(),
+        settings: Vec::new(),
         notes: Vec::new(),
     };
     Report::from_value(&changed, "Nothing to change.\n".to_owned())

@@ -4,6 +4,7 @@ use regauth_shared::event::{Event, EventKind, Exchange};
 
 use crate::change_text::{self, NO_ANSWER};
 use crate::output::cut_start;
+use crate::own_commands::with_flags;
 use crate::relative_time::time_of_day;
 
 /// Formats an event, at most `width` columns wide: `18:44:16Z corp  cargo  GET 200  31 ms  23 kB  /index/se/rd/serde`.
@@ -15,7 +16,10 @@ pub(crate) fn line(event: &Event, width: usize) -> String {
             return request(&start, exchange, width);
         }
         EventKind::Lost(lost) => format!("lost {} events: they came faster than they were read", lost.events),
-        EventKind::StoreLocked(_) => format!("{}; run `regauthctl status`", change_text::describe(&event.kind)),
+        EventKind::StoreLocked(_) => {
+            let next = with_flags("run `regauthctl status`");
+            format!("{}; {next}", change_text::describe(&event.kind))
+        }
         change => change_text::describe(change),
     };
     cut_end(&(start + &rest), width)

@@ -1,14 +1,15 @@
 //! URLs that a cargo index names on its own host, outside of what its registry covers: the person decides about them.
 //!
 //! The daemon returns those of a sparse index as offers, and [`git_index`](super::git_index) finds those of a git index.
-//! Without a person, and without a flag that declines, the registry covers them at once.
+//! Without a person, and without a flag that declines, the registry covers them at once. The token service of a container
+//! registry is asked about before the token, because nothing works without it.
 
-use regauth_shared::request::AddScope;
-use regauth_shared::response::{OfferedLocation, RegistryAdded, RegistryView};
+use regauth_shared::request::{AddRegistry, AddScope};
+use regauth_shared::response::{OfferedLocation, RegistryAdded, RegistryChecked, RegistryView};
 use regauth_shared::{ErrorBody, Request, Secret};
 
 use crate::client::Client;
-use crate::{output, prompt};
+use crate::{error, output, prompt};
 
 /// Flags that stand for the person's answer.
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -83,6 +84,41 @@ pub(super) fn settle(
     let name = &added.registry.name;
     added.notes.extend(added.offered.iter().map(|offer| offer.note(name)));
     (decision == Decision::Ask).then_some(if is_agreed { "--yes" } else { "--no-index-scopes" })
+}
+
+/// Token service of a container registry, outside of its scopes, that may get the token; `None` if there is nothing to ask.
+/// `request` is the registry's definition, without a token, and `known` the service that the registry has named, if it was asked.
+///
+/// # Errors
+/// `refused` if the person says no, since the registry takes no token itself; those of the daemon.
+pub(super) fn token_service(
+    request: AddRegistry,
+    known: Option<Option<String>>,
+    decision: Decision,
+    client: &Client,
+) -> Result<Option<String>, ErrorBody> {
+    let is_unnamed = request.kind.as_deref() == Some("oci") && request.token_service.is_none();
+    if decision != Decision::Ask || !is_unnamed || !request.verify {
+        return Ok(None);
+    }
+    let name = request.name.clone();
+    let ask_registry = || {
+        let reply = client.call::<RegistryChecked>(&Request::CheckRegistry(Box::new(request)))?;
+        Ok(reply.answer.token_service)
+    };
+    let Some(service) = known.map_or_else(ask_registry, Ok)? else {
+        return Ok(None);
+    };
+    output::show(&format!(
+        "Clients of {name} get short tokens from a service outside of its scopes:\n  {service}\n"
+    ));
+    match prompt::confirm("Send the token there?")? {
+        true => Ok(Some(service)),
+        false => Err(error::refused(format!(
+            "{name} was not added: without that service, its token is of no use"
+        ))
+        .hint("give another one, if there is one: --token-service URL")),
+    }
 }
 
 /// Shows the URLs and asks the person. The dialogue of a guarded daemon asks by itself, and names them.

@@ -75,7 +75,7 @@ pub(crate) fn run(arguments: &Arguments, client: &Client, folders: &Folders) -> 
     }
     if !arguments.purge && folders.config_file().exists() {
         done.notes.push(format!(
-            "registries and tokens stay, in {} and the store; to delete them: start regauthd, then `regauthctl uninstall --purge`",
+            "registries and tokens stay, in {} and the store; to delete them: start `regauthd`, then `regauthctl uninstall --purge`",
             folders.config_file().display()
         ));
     }
@@ -99,7 +99,9 @@ fn confirm_purge() -> Result<bool, ErrorBody> {
 fn remove_registries(arguments: &Arguments, client: &Client, done: &mut Uninstalled) -> Result<(), ErrorBody> {
     let list = client.call::<RegistryList>(&Request::List(Nothing {}));
     let list = list.map_err(|error| match error.kind {
-        ErrorKind::Unreachable => error.hint("the daemon deletes the tokens: start regauthd, then repeat this command"),
+        ErrorKind::Unreachable => {
+            error.hint("the daemon deletes the tokens: start `regauthd`, then repeat this command")
+        }
         _ => error,
     })?;
     for view in list.answer.registries {

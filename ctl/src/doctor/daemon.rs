@@ -6,9 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use regauth_shared::paths::Folders;
-use regauth_shared::request::Nothing;
 use regauth_shared::response::{Reloaded, SocketOrigin};
-use regauth_shared::{ErrorBody, Request, version};
+use regauth_shared::{ErrorBody, Request, request, version};
 
 use super::context::DoctorContext;
 use super::finding::{AutomaticFix, Finding};
@@ -222,7 +221,7 @@ fn registry_count(context: &DoctorContext) -> Option<Finding> {
 
 /// Makes the daemon read its configuration and write its bundle again.
 pub(super) fn reload(client: &Client) -> Result<String, ErrorBody> {
-    client.call::<Reloaded>(&Request::Reload(Nothing {}))?;
+    client.call::<Reloaded>(&Request::Reload(request::Reload::default()))?;
     Ok("made regauthd read its configuration and write its bundle again".to_owned())
 }
 

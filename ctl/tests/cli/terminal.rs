@@ -208,7 +208,7 @@ fn a_scope_that_the_daemon_refuses_becomes_a_note() {
     let (seen, requests) = add_with_offer(&[], &[golden("error/presence-needed")], Some("y\r"));
     for said in [
         "Added corp",
-        "so it needs that token again",
+        "this change needs the token of `corp` again",
         "regauthctl add-scope corp",
     ] {
         assert!(seen.replace("\r\n", " ").contains(said), "{said}: {seen}");
@@ -238,8 +238,34 @@ fn yes_and_json_and_scripts_take_what_the_index_names_without_a_question() {
 }
 
 #[test]
+fn shows_what_a_reload_changes_before_polkit_asks() {
+    for (hello, requests) in [
+        (
+            r#"{"hello":{"versions":[1],"daemon":"0.1.0","asks":true}}"#.to_owned(),
+            vec!["reload-check", "reload"],
+        ),
+        (golden("hello"), vec!["reload"]),
+    ] {
+        let home = Home::empty();
+        let answers = requests.iter().map(|_| golden("response/reload-changes")).collect();
+        let peer = home.peer(hello, answers);
+        let mut terminal = Terminal::open();
+        let mut child = terminal.run(&home, &["reload"]);
+        let (first, last) = match requests.len() {
+            1 => ("Reloaded; ", "settings: notify"),
+            _ => ("settings: notify", "Reloaded; "),
+        };
+        let seen = terminal.read_until(first) + &terminal.read_until(last);
+        assert!(seen.contains("corp  writes  (default) -> \"allow\""), "{seen}");
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+        let expected: Vec<_> = requests.iter().map(|name| golden(&format!("request/{name}"))).collect();
+        assert_eq!(peer.requests(), expected);
+    }
+}
+
+#[test]
 fn prompts_for_the_tokens_to_import_and_their_removal() {
-    let (home, peer) = Home::answering(&[golden("response/list-least"), golden("response/add-registry")]);
+    let (home, peer) = Home::answering(&[golden("response/list-least"), golden("response/add-registry-offers")]);
     let netrc = home.path().join(".netrc");
     std::fs::write(&netrc, "machine corp.example login me password s3cret-token\n").unwrap();
     std::fs::create_dir(home.path().join("state")).unwrap();
@@ -247,9 +273,12 @@ fn prompts_for_the_tokens_to_import_and_their_removal() {
     let mut child = terminal.run(&home, &["import"]);
     let mut seen = terminal.read_until("numbers, names, all, or nothing) ");
     terminal.type_in("corp-example\r");
+    seen += &terminal.read_until("Send the token there as well? (y/N) ");
+    terminal.type_in("n\r");
     seen += &terminal.read_until("--forget-backup`. (y/N) ");
     terminal.type_in("y\r");
     seen += &terminal.read_until("deletes the copies");
+    assert!(seen.contains("does not get the token"), "{seen}");
     assert!(seen.contains("(12 characters)") && !seen.contains("s3cret"), "{seen}");
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert_eq!(std::fs::read_to_string(netrc).unwrap(), "");

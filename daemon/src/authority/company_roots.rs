@@ -8,6 +8,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
 use crate::authority::bundle::is_ours;
+use crate::configured_file::{self, MAX_CERTIFICATES};
 
 /// Certificates of the global `ca-file`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,7 +26,8 @@ impl CompanyRoots {
     /// [`InvalidCompanyRoots`] when the file cannot be read or has no certificate.
     pub fn read(file: Option<&Path>) -> Result<Self, InvalidCompanyRoots> {
         let Some(file) = file else { return Ok(Self::default()) };
-        let text = std::fs::read(file).map_err(|error| InvalidCompanyRoots::Unreadable(file.to_owned(), error))?;
+        let text = configured_file::read(file, MAX_CERTIFICATES);
+        let text = text.map_err(|error| InvalidCompanyRoots::Unreadable(file.to_owned(), error))?;
         let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
         match found {
             Ok(found) if !found.is_empty() => Ok(Self {

@@ -78,7 +78,7 @@ async fn carry_out(controller: &Controller, request: Request, permission: Permis
             Err(error) => answer::<()>(Err(error)),
         },
         Request::SetUpstream(request) => answer(set_upstream::set_upstream(controller, request).await),
-        Request::Reload(_) => answer(lifecycle::reload(controller, permission).await),
+        Request::Reload(request) => answer(lifecycle::check_or_reload(controller, &request, permission).await),
         Request::Unlock(request) => answer(store::unlock(controller, request).await),
         Request::Store(_) => answer(Ok(store::store(controller).await)),
         Request::StoreMove(request) => answer(migrate::store_move(controller, request).await),

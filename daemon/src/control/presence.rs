@@ -28,11 +28,10 @@ use self::polkit as platform;
 use regauth_shared::presence::{Action, Asks, Guarded};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request};
 
-use crate::config::{Config, PresenceMode};
+use crate::config::PresenceMode;
 use crate::control::controller::Controller;
 use crate::control::review::Review;
 use crate::control::server::{ControlClients, Peer};
-use crate::control::state::State;
 use crate::registry::Source;
 use not_confirmed::NotConfirmed;
 use question::Question;
@@ -79,14 +78,9 @@ impl Permission {
     ///
     /// # Errors
     /// `failed` if something was changed meanwhile.
-    pub(in crate::control) fn refuse_beyond(
-        &self,
-        controller: &Controller,
-        state: &State,
-        config: &Config,
-    ) -> Result<(), ErrorBody> {
+    pub(in crate::control) fn refuse_beyond(&self, review: &Review) -> Result<(), ErrorBody> {
         match &self.reviewed {
-            Some(reviewed) => Review::of(controller, state, config).refuse_beyond(reviewed),
+            Some(reviewed) => review.refuse_beyond(reviewed),
             None => Ok(()),
         }
     }

@@ -58,6 +58,7 @@ pub(super) async fn probe_without_token(upstream: &Upstream, pool: usize, regist
             url: String::new(),
             status: None,
             challenges: Vec::new(),
+            token_service: None,
             problem: None,
         };
     };
@@ -82,6 +83,7 @@ pub(super) async fn probe_without_token(upstream: &Upstream, pool: usize, regist
         url: url.into(),
         status,
         challenges,
+        token_service: None,
         problem,
     }
 }

@@ -4,7 +4,7 @@
 //! the change's lock, and goes no further than what was permitted.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use regauth_shared::response::ConfigurationChange;
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request};
@@ -52,9 +52,11 @@ impl Review {
         let config = match request {
             Request::SetRegistry(request) if !request.check => config_after_set(controller, request)?,
             Request::ReplaceConfiguration(request) if !request.check => config_after_replacement(controller, request)?,
-            Request::Reload(_) => controller.read_config()?,
+            Request::Reload(request) if !request.check => controller.read_config()?,
             _ => return Ok(None),
         };
+        // A review reads the files that the configuration names.
+        controller.check_config(&config)?;
         let state = controller.lock_state().await?;
         Ok(Some(Self::of(controller, &state, &config)))
     }
@@ -77,6 +79,20 @@ impl Review {
         }
     }
 
+    /// The changes as an answer: those of registries, and the names of settings.
+    pub(super) fn answer(self) -> (Vec<ConfigurationChange>, Vec<String>) {
+        let (mut changes, mut settings) = (Vec::new(), Vec::new());
+        for change in self.changes {
+            match change {
+                Change::Registry(change) => changes.push(change),
+                Change::Certificates { registry, file, .. } => changes.push(other_certificates(registry, &file)),
+                Change::Setting(key) => settings.push(key.to_owned()),
+            }
+        }
+        changes.sort_by(|one, other| one.registry.cmp(&other.registry));
+        (changes, settings)
+    }
+
     /// Refuses a configuration that changes more than what a person has permitted.
     ///
     /// # Errors
@@ -87,6 +103,17 @@ impl Review {
         }
         let message = "the configuration has changed since its changes were confirmed";
         Err(ErrorBody::new(ErrorKind::Failed, message).hint("nothing was changed; repeat the command to see them"))
+    }
+}
+
+fn other_certificates(registry: RegistryName, file: &Path) -> ConfigurationChange {
+    let file = file.display();
+    ConfigurationChange {
+        registry,
+        key: Some("ca-file".to_owned()),
+        before: Some(file.to_string()),
+        after: Some(format!("{file}, with other certificates")),
+        widens: Some("other authorities can vouch for the registry".to_owned()),
     }
 }
 

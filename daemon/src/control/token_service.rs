@@ -2,6 +2,7 @@
 //! host; and its verdict on a token.
 
 use http::Uri;
+use regauth_shared::request::AddRegistry;
 use regauth_shared::response::VerdictResult;
 use regauth_shared::{ErrorBody, ErrorKind, Secret};
 use url::Url;
@@ -19,25 +20,29 @@ use crate::registry::{Kind, Registry};
 /// to ask. Returns a note about it.
 ///
 /// # Errors
-/// `not-verified` if the service is on another host: it gets the credential only if a person says so.
+/// `not-verified` if the service is on another host, or outside of the scopes and a person is to be asked: it gets the credential
+/// only if a person says so.
 pub(super) async fn discover(
     upstream: &Upstream,
     pool: usize,
-    may_ask: bool,
+    request: &AddRegistry,
     registry: &mut Registry,
 ) -> Result<Option<String>, ErrorBody> {
-    if !may_ask || registry.kind != Kind::Oci || registry.token_service.is_some() {
+    if !request.verify {
         return Ok(None);
     }
-    let Some(root) = api_url(registry) else {
+    let Some(realm) = unnamed_service(upstream, pool, registry).await else {
         return Ok(None);
     };
-    // Without an answer, the probe says why.
-    let Ok(Some(Challenge { realm, .. })) = challenge(upstream, pool, &root).await else {
-        return Ok(None);
-    };
-    let is_own_host = registry.scopes.iter().any(|scope| scope.is_on_host_of(&realm));
+    let is_own_host = is_on_own_host(registry, &realm);
     match realm.as_str().parse() {
+        Ok(_) if is_own_host && request.offer_locations && !is_in_scope(registry, &realm) => {
+            let message = format!("clients of this registry get short tokens from {realm}, outside of its scopes");
+            let error = ErrorBody::new(ErrorKind::NotVerified, message);
+            Err(error.hint(format!(
+                "it was not added; if that service may get the token, add --token-service {realm}"
+            )))
+        }
         Ok(service) if is_own_host => {
             registry.token_service = Some(service);
             Ok(Some(format!(
@@ -57,6 +62,29 @@ pub(super) async fn discover(
             Err(ErrorBody::new(ErrorKind::NotVerified, message))
         }
     }
+}
+
+/// Token service on the registry's own host that its scopes do not cover, unless the registry's definition names one.
+pub(super) async fn outside_of_scopes(upstream: &Upstream, pool: usize, registry: &Registry) -> Option<Url> {
+    let realm = unnamed_service(upstream, pool, registry).await?;
+    (is_on_own_host(registry, &realm) && !is_in_scope(registry, &realm)).then_some(realm)
+}
+
+/// Token service that a container registry names, if its definition names none. Without an answer, the probe says why.
+async fn unnamed_service(upstream: &Upstream, pool: usize, registry: &Registry) -> Option<Url> {
+    if registry.kind != Kind::Oci || registry.token_service.is_some() {
+        return None;
+    }
+    let Challenge { realm, .. } = challenge(upstream, pool, &api_url(registry)?).await.ok()??;
+    Some(realm)
+}
+
+fn is_on_own_host(registry: &Registry, realm: &Url) -> bool {
+    registry.scopes.iter().any(|scope| scope.is_on_host_of(realm))
+}
+
+fn is_in_scope(registry: &Registry, realm: &Url) -> bool {
+    registry.scopes.iter().any(|scope| scope.covers_url(realm))
 }
 
 /// Asks the token service of a container registry for a token without access to anything.

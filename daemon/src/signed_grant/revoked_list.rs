@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 use std::fs::OpenOptions;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::SignedGrants;
+use crate::configured_file;
 use crate::file_stamp::FileStamp;
 
 /// List of revoked grants, as read from its file.
@@ -40,11 +41,8 @@ pub(super) fn parse_revoked(text: &str) -> RevokedList {
 ///
 /// # Errors
 /// Any error of the file system, and a file that is longer than 1 MiB.
-pub(super) fn read_revoked(file: &PathBuf) -> io::Result<RevokedList> {
-    if FileStamp::of(file).is_ok() && std::fs::metadata(file)?.len() > MAX_FILE_BYTES {
-        return Err(io::Error::other("it is longer than 1 MiB"));
-    }
-    Ok(parse_revoked(&std::fs::read_to_string(file)?))
+pub(super) fn read_revoked(file: &Path) -> io::Result<RevokedList> {
+    Ok(parse_revoked(&configured_file::read_text(file, MAX_FILE_BYTES)?))
 }
 
 /// Appends a line with one write: other daemons may append to the same file at the same time.
@@ -64,4 +62,4 @@ pub(super) fn append_line(file: &Path, line: &str) -> io::Result<()> {
     file.sync_all()
 }
 
-const MAX_FILE_BYTES: u64 = 1024 * 1024;
+const MAX_FILE_BYTES: usize = 1024 * 1024;

@@ -3,7 +3,7 @@
 //! A token with an unknown key asks for the keys again, at most every [`MIN_INTERVAL`] for all tokens together, and waits for
 //! the answer. Keys that were read once stay in service while the issuer is away or answers with something else.
 
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use crate::configured_file;
 use crate::credential::source::endpoint::Endpoint;
 use crate::credential::source::token_client::TokenClient;
 use crate::file_stamp::FileStamp;
@@ -214,16 +215,7 @@ impl State {
 }
 
 async fn read_file(path: PathBuf) -> Result<Bytes, String> {
-    let read = move || {
-        FileStamp::of(&path)?;
-        let mut text = Vec::new();
-        let limit = MAX_KEY_SET_BYTES as u64 + 1;
-        std::fs::File::open(&path)?.take(limit).read_to_end(&mut text)?;
-        if text.len() > MAX_KEY_SET_BYTES {
-            return Err(io::Error::other("it is longer than 1 MiB"));
-        }
-        Ok(Bytes::from(text))
-    };
+    let read = move || configured_file::read(&path, MAX_KEY_SET_BYTES).map(Bytes::from);
     let read = tokio::task::spawn_blocking(read).await;
     read.map_err(io::Error::from)
         .flatten()

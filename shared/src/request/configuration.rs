@@ -52,6 +52,15 @@ pub struct ReplaceConfiguration {
     pub verify: bool,
 }
 
+/// Fields of `reload`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reload {
+    /// True to report the changes without making them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub check: bool,
+}
+
 /// Text of a configuration file. `Debug` shows its length only: a person may have put a secret in it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -13,7 +13,7 @@ mod traffic;
 mod watch;
 
 pub use access::{Allow, Grant, Revoke};
-pub use configuration::{ConfigurationText, Export, ReplaceConfiguration, SetRegistry};
+pub use configuration::{ConfigurationText, Export, Reload, ReplaceConfiguration, SetRegistry};
 pub use daemon::{Log, LogLevel, Metrics, MetricsFormat, SetUpstream};
 pub use registry::{AddRegistry, AddScope, Confirm, SourceCommand};
 pub use store::{StoreMove, Unlock};
@@ -103,7 +103,7 @@ pub enum Request {
     /// Writes a company's proxy and roots into the configuration. Answer: [`crate::response::UpstreamSet`].
     SetUpstream(SetUpstream),
     /// Reads the configuration and the certificates again. Answer: [`crate::response::Reloaded`].
-    Reload(Nothing),
+    Reload(Reload),
     /// Opens a locked store. Answer: [`crate::response::Unlocked`].
     Unlock(Unlock),
     /// Shows the store and a move in progress. Answer: [`crate::response::StoreShown`].

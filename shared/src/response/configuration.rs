@@ -13,6 +13,9 @@ pub struct ConfigurationChanged {
     /// Differences between the registries in service and the new configuration.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<ConfigurationChange>,
+    /// Keys outside of the registries whose values change.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settings: Vec<String>,
     /// Notes for the person, such as keys that take effect at the next start.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,

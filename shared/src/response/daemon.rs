@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::configuration::ConfigurationChange;
 use super::store::StoreView;
 use crate::audit::Link;
 
@@ -158,6 +159,12 @@ pub struct Problem {
 pub struct Reloaded {
     /// Number of registries after the reload.
     pub registries: usize,
+    /// Differences between the registries that were in service and the configuration.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<ConfigurationChange>,
+    /// Keys outside of the registries whose values have changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settings: Vec<String>,
     /// Notes for the person, such as settings that take effect at the next start.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,

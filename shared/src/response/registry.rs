@@ -57,6 +57,10 @@ pub struct RegistryChecked {
     /// Authentication schemes of the answer's challenges, in lower case, such as `basic`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub challenges: Vec<String>,
+    /// Token service of a container registry that would get the token: on the registry's own host, outside of its scopes, and not
+    /// named by the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_service: Option<String>,
     /// Reason why no token for this registry would work at this URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<RegistryProblem>,

@@ -3,10 +3,10 @@
 use regauth_shared::Request;
 use regauth_shared::audit::{LineHash, Link};
 use regauth_shared::event::Operation;
-use regauth_shared::request::{Log, LogLevel, Metrics, Nothing, SetUpstream, Watch};
+use regauth_shared::request::{Log, LogLevel, Metrics, Nothing, Reload, SetUpstream, Watch};
 use regauth_shared::response::{
-    AuditFiles, AuditView, LogLevels, Problem, Reloaded, SocketOrigin, Sockets, Status, Stopping, UpstreamProxy,
-    UpstreamSet, Watching,
+    AuditFiles, AuditView, ConfigurationChange, LogLevels, Problem, Reloaded, SocketOrigin, Sockets, Status, Stopping,
+    UpstreamProxy, UpstreamSet, Watching,
 };
 
 use super::store::store;
@@ -35,7 +35,8 @@ pub(super) fn requests() -> Vec<(&'static str, Request)> {
         ("set-upstream-least", Request::SetUpstream(SetUpstream::default())),
         ("metrics", Request::Metrics(Metrics::default())),
         ("audit-files", Request::AuditFiles(Nothing {})),
-        ("reload", Request::Reload(Nothing {})),
+        ("reload", Request::Reload(Reload::default())),
+        ("reload-check", Request::Reload(Reload { check: true })),
         (
             "log",
             Request::Log(Log {
@@ -86,7 +87,24 @@ pub(super) fn answers(each: &mut impl EachAnswer) {
         "reload",
         Reloaded {
             registries: 2,
+            changes: vec![],
+            settings: vec![],
             notes: vec!["`listen` changes at the next start".to_owned()],
+        },
+    );
+    each.check(
+        "reload-changes",
+        Reloaded {
+            registries: 2,
+            changes: vec![ConfigurationChange {
+                registry: name("corp"),
+                key: Some("writes".to_owned()),
+                before: None,
+                after: Some("\"allow\"".to_owned()),
+                widens: Some("writes such as publish are open".to_owned()),
+            }],
+            settings: vec!["notify".to_owned()],
+            notes: vec![],
         },
     );
     each.check("watch", Watching { pid: 4242 });

@@ -140,6 +140,7 @@ pub(super) fn answers(each: &mut impl EachAnswer) {
         ConfigurationChanged {
             applied: false,
             changes: vec![],
+            settings: vec![],
             notes: vec![],
         },
     );
@@ -155,6 +156,17 @@ pub(super) fn answers(each: &mut impl EachAnswer) {
             url: "https://corp.example/api/cargo/index/config.json".to_owned(),
             status: Some(401),
             challenges: vec!["basic".to_owned(), "bearer".to_owned()],
+            token_service: None,
+            problem: None,
+        },
+    );
+    each.check(
+        "check-registry-images",
+        RegistryChecked {
+            url: "https://corp.example/v2/".to_owned(),
+            status: Some(401),
+            challenges: vec!["bearer".to_owned()],
+            token_service: Some("https://corp.example/token".to_owned()),
             problem: None,
         },
     );
@@ -164,6 +176,7 @@ pub(super) fn answers(each: &mut impl EachAnswer) {
             url: "https://corp.example/api/cargo/index/config.json".to_owned(),
             status: None,
             challenges: vec![],
+            token_service: None,
             problem: Some(RegistryProblem {
                 cause: "certificate-untrusted".to_owned(),
                 message: "corp.example shows a certificate that no trusted authority signed".to_owned(),
@@ -229,6 +242,7 @@ fn configuration_changed() -> ConfigurationChanged {
                 widens: None,
             },
         ],
+        settings: vec![],
         notes: vec!["`listen` differs in the file and takes effect at the next start".to_owned()],
     }
 }

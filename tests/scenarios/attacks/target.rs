@@ -211,6 +211,7 @@ with open(os.environ["LOOT"] + "/typed", "wb") as typed:
             client.sendall(b"{\"hello\":{\"versions\":[1],\"daemon\":\"0.1.0\"}}\n")
             client.settimeout(2)
             typed.write(client.recv(65536))
+            client.sendall(b"{\"ok\":{\"name\":\"corp\",\"kind\":\"generic\",\"scopes\":[],\"scheme\":\"bearer\",\"source\":\"store\",\"writes\":\"deny\",\"credential\":{\"state\":\"ready\",\"generation\":1},\"requests\":0}}\n")
     except OSError:
         pass
 '; }

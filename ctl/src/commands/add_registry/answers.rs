@@ -18,9 +18,9 @@ impl Answers {
     }
 
     /// Keeps an answer that matters only if other questions were asked, too.
-    pub(super) fn keep_further(&mut self, flag: &str) {
+    pub(super) fn keep_further(&mut self, words: &[&str]) {
         if !self.words.is_empty() {
-            self.keep(&[flag]);
+            self.keep(words);
         }
     }
 
@@ -123,7 +123,7 @@ mod tests {
         let command = "regauthctl add-registry corp --index sparse+https://corp.example/i/ --token-stdin";
         check(&answers, "add-registry --index https://corp.example/i/", command);
         check(&answers, "add-registry --preset gitlab --index=x", command);
-        answers.keep_further("--yes");
+        answers.keep_further(&["--yes"]);
         check(
             &answers,
             "add-registry --writes allow",

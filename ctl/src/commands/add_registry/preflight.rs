@@ -9,6 +9,7 @@ use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request};
 
 use super::{Arguments, readable};
 use crate::client::Client;
+use crate::commands::offered_locations;
 use crate::output::print_to_stderr;
 use crate::paste::{self, PastedLogin};
 use crate::presets::Username;
@@ -29,12 +30,12 @@ pub(super) enum Preflight {
 ///
 /// # Errors
 /// It cannot be used as described.
-pub(super) fn require_passed(request: AddRegistry, client: &Client) -> Result<(), ErrorBody> {
+pub(super) fn require_passed(request: AddRegistry, client: &Client) -> Result<RegistryChecked, ErrorBody> {
     let checked: RegistryChecked = client.call(&Request::CheckRegistry(Box::new(request)))?.answer;
     match checked.problem {
         Some(problem) => Err(ErrorBody::new(ErrorKind::NotVerified, problem.message)
             .hint(format!("{}; --no-verify adds it unseen", problem.hint))),
-        None => Ok(()),
+        None => Ok(checked),
     }
 }
 
@@ -107,6 +108,21 @@ impl Arguments {
         self.prompt_for_username(&challenges)
     }
 
+    /// Asks whether the token service of a container registry may get the token, if it is outside of the scopes.
+    ///
+    /// # Errors
+    /// The person says no; those of the daemon.
+    pub(super) fn ask_for_token_service(&mut self, name: &RegistryName, client: &Client) -> Result<(), ErrorBody> {
+        let decision = self.locations.decision(client);
+        let (request, known) = (self.request(name, None)?, self.known_service.take());
+        let Some(service) = offered_locations::token_service(request, known, decision, client)? else {
+            return Ok(());
+        };
+        self.answers.keep_further(&["--token-service", &service]);
+        self.token_service = Some(service);
+        Ok(())
+    }
+
     /// Asks the registry. An untrusted certificate leads to the question for a CA file, and a git index that is none to
     /// `sparse+`. With `--no-verify`, no problem of the registry counts.
     ///
@@ -121,6 +137,7 @@ impl Arguments {
             };
             let Some(problem) = checked.problem.as_ref().filter(|_| !self.no_verify) else {
                 self.ask_if_sparse(&checked)?;
+                self.known_service = Some(checked.token_service);
                 return Ok(Preflight::Passed {
                     challenges: checked.challenges,
                 });

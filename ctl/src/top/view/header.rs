@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 
 use super::theme::Theme;
 use super::units;
+use crate::own_commands::with_flags;
 use crate::top::model::{Connection, Model};
 use crate::top::rows;
 
@@ -46,7 +47,7 @@ fn totals<'a>(model: &Model, theme: &Theme, now: OffsetDateTime) -> Line<'a> {
 }
 
 fn notice<'a>(model: &Model, theme: &Theme) -> Line<'a> {
-    let problem = |text: String| Line::styled(text, theme.bad());
+    let problem = |text: String| Line::styled(with_flags(&text), theme.bad());
     match &model.connection {
         Connection::Opening => return Line::styled("waiting for the first answer", theme.faint()),
         Connection::Waiting => return problem("daemon not running, waiting".to_owned()),

@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 use super::columns::{self, Column};
 use super::theme::Theme;
 use super::units;
+use crate::own_commands::with_flags;
 use crate::top::distribution::Percentiles;
 use crate::top::model::Model;
 use crate::top::rows::RegistryRow;
@@ -24,7 +25,10 @@ pub(super) struct Context {
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model, theme: &Theme, now: OffsetDateTime) {
     let rows = model.registry_rows();
     if rows.is_empty() {
-        frame.render_widget(Paragraph::new(without_rows(model)).style(theme.faint()), area);
+        frame.render_widget(
+            Paragraph::new(with_flags(without_rows(model))).style(theme.faint()),
+            area,
+        );
         return;
     }
     let selected = theme.marks_selection().then(|| model.registry_index(&rows));

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::atomic;
 use crate::authority::{Authority, AuthorityError, bundle, file, java};
+use crate::configured_file::{self, MAX_KEY};
 use crate::control::controller::Controller;
 use crate::control::state::{HostIdentity, State, StateGuard};
 use crate::credential::store::{Item, StoreError};
@@ -180,7 +181,9 @@ impl Controller {
 /// Reads the authority that daemons share. None is created: clients trust the shared one only.
 async fn shared_authority(folder: &Path, host: &Host) -> Result<Authority, ErrorBody> {
     let path = file::path(folder, host);
-    let text = tokio::fs::read_to_string(&path).await.map(Zeroizing::new);
+    let file = path.clone();
+    let read = tokio::task::spawn_blocking(move || configured_file::read_text(&file, MAX_KEY));
+    let text = read.await.map_err(io::Error::from).flatten().map(Zeroizing::new);
     let problem = match text.map(|text| file::restore(host, &text)) {
         Ok(Ok(authority)) => return Ok(authority),
         Ok(Err(error)) => error.to_string(),

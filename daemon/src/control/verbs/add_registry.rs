@@ -180,7 +180,7 @@ async fn prepare(controller: &Controller, request: &AddRegistry, presence: Prese
     registry.bound_roots = has_binding.then(|| token_use(&registry).roots);
     let upstream = Arc::new(controller.upstream(name, &registry)?);
     let pool = controller.upstream_pool();
-    let discovering = token_service::discover(&upstream, pool, request.verify, &mut registry);
+    let discovering = token_service::discover(&upstream, pool, request, &mut registry);
     let discovered = controller.unless_ending(discovering).await??;
     controller.check_registry(&registry)?;
     // Before the token is sent there.

@@ -13,12 +13,12 @@ use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
 use sha2::{Digest, Sha256};
 
 use crate::atomic;
-use crate::config::{Config, ConfigFile, changes, definition};
+use crate::config::{Config, ConfigFile, definition};
 use crate::control::controller::Controller;
 use crate::control::error::unchanged;
 use crate::control::presence::Permission;
 use crate::control::probe::probe_token;
-use crate::control::review::registries_in_service;
+use crate::control::review::Review;
 use crate::control::state::StateGuard;
 use crate::control::state::binding::token_use;
 use crate::control::verbs::lifecycle;
@@ -169,16 +169,20 @@ async fn change(
             None => controller.config_errors(&problems),
         })?;
         refuse_untrusted_source(options.untrusted, &config)?;
-        let changes = changes(&registries_in_service(&state), &config.registries);
+        // Before the review, which reads the files that the configuration names, also for a mere check.
+        controller.check_config(&config)?;
+        let review = Review::of(controller, &state, &config);
+        let (changes, settings) = review.clone().answer();
         let has_nothing_to_do = edited == text && changes.is_empty();
         if options.check || has_nothing_to_do {
             return Ok(ConfigurationChanged {
                 applied: false,
                 changes,
+                settings,
                 notes: Vec::new(),
             });
         }
-        options.permission.refuse_beyond(controller, &state, &config)?;
+        options.permission.refuse_beyond(&review)?;
         refuse_widening(options, &changes)?;
         check_registries(controller, &mut state, &config, &changes, options.verify).await?;
         if controller.read_config_file()? != text {
@@ -189,6 +193,7 @@ async fn change(
         return Ok(ConfigurationChanged {
             applied: true,
             changes,
+            settings,
             notes,
         });
     }

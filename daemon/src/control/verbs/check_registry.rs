@@ -11,6 +11,7 @@ use crate::control::controller::Controller;
 use crate::control::new_registry::definition_without_token;
 use crate::control::presence::Presence;
 use crate::control::probe::probe_without_token;
+use crate::control::token_service;
 use crate::control::verbs::add_registry::refuse_conflicts;
 
 /// Checks the definition, and asks the registry without a token.
@@ -29,7 +30,15 @@ pub(crate) async fn check_registry(
         refuse_conflicts(controller, &state, request, presence)?;
         state.refuse_taken_scopes(&request.name, &registry)?;
     }
-    let upstream = controller.upstream(&request.name, &registry)?;
-    let probed = probe_without_token(&upstream, controller.upstream_pool(), &registry);
-    controller.unless_ending(probed).await
+    let (upstream, pool) = (
+        controller.upstream(&request.name, &registry)?,
+        controller.upstream_pool(),
+    );
+    let asked = async {
+        let mut checked = probe_without_token(&upstream, pool, &registry).await;
+        let service = token_service::outside_of_scopes(&upstream, pool, &registry).await;
+        checked.token_service = service.map(String::from);
+        checked
+    };
+    controller.unless_ending(asked).await
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use regauth_shared::event::{EventKind, Reload};
-use regauth_shared::request::Log;
+use regauth_shared::request::{self, Log};
 use regauth_shared::response::{LogLevels, Reloaded, SocketOrigin, Stopping};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, version};
 use rustls_pki_types::CertificateDer;
@@ -14,6 +14,7 @@ use crate::config::{Config, ProxyScheme};
 use crate::control::controller::{Controller, SystemRoots};
 use crate::control::error::unchanged;
 use crate::control::presence::{Permission, Presence};
+use crate::control::review::Review;
 use crate::control::state::apply::Applied;
 use crate::control::state::{State, StateGuard};
 use crate::control::workload_trust;
@@ -52,6 +53,21 @@ pub(crate) async fn start(controller: &Controller, config: &Config) -> Result<()
     Ok(())
 }
 
+/// Reloads, or reports what a reload would change.
+///
+/// # Errors
+/// As [`reload`].
+pub(crate) async fn check_or_reload(
+    controller: &Controller,
+    request: &request::Reload,
+    permission: Permission,
+) -> Result<Reloaded, ErrorBody> {
+    match request.check {
+        true => check_reload(controller).await,
+        false => reload(controller, permission).await,
+    }
+}
+
 /// Reads the configuration and all certificates again, for `reload` and SIGHUP.
 ///
 /// # Errors
@@ -79,6 +95,31 @@ pub(crate) async fn reload(controller: &Controller, permission: Permission) -> R
     Ok(reloaded)
 }
 
+/// Compares the configuration file with what is in service.
+///
+/// # Errors
+/// `invalid` when the file has errors.
+async fn check_reload(controller: &Controller) -> Result<Reloaded, ErrorBody> {
+    let state = controller.lock_state().await?;
+    if !controller.persistent {
+        return Ok(Reloaded {
+            registries: state.registries.len(),
+            changes: Vec::new(),
+            settings: Vec::new(),
+            notes: Vec::new(),
+        });
+    }
+    let config = controller.read_config()?;
+    controller.check_config(&config)?;
+    let (changes, settings) = Review::of(controller, &state, &config).answer();
+    Ok(Reloaded {
+        registries: config.registries.len(),
+        changes,
+        settings,
+        notes: Vec::new(),
+    })
+}
+
 /// Applies the configuration file as it is now.
 ///
 /// # Errors
@@ -92,19 +133,22 @@ pub(super) async fn reload_config(
         controller.write_bundle(state).await.map_err(unchanged)?;
         return Ok(Reloaded {
             registries: state.registries.len(),
+            changes: Vec::new(),
+            settings: Vec::new(),
             notes: vec!["an ephemeral daemon has no file".to_owned()],
         });
     }
-    let (before, config) = loop {
+    let (before, config, review) = loop {
         let config = controller.read_config()?;
         controller.check_config(&config)?;
-        permission.refuse_beyond(controller, state, &config)?;
+        let review = Review::of(controller, state, &config);
+        permission.refuse_beyond(&review)?;
         controller.company_roots.store(Arc::new(company_roots(&config)?));
         let before: Vec<RegistryName> = state.registries.keys().cloned().collect();
         // Again after each removal of a registry meanwhile; there are not endlessly many.
         let applied = controller.apply_config(state, &config).await;
         if applied.map_err(unchanged)? == Applied::Published {
-            break (before, config);
+            break (before, config, review);
         }
     };
     let mut notes = workload_trust::apply(controller, &config);
@@ -117,8 +161,11 @@ pub(super) async fn reload_config(
     notes.extend(keys_for_the_next_start(controller, &config));
     notes.extend(tokens_left_in_the_store(state, &before));
     state.last_read = config;
+    let (changes, settings) = review.answer();
     Ok(Reloaded {
         registries: state.registries.len(),
+        changes,
+        settings,
         notes,
     })
 }

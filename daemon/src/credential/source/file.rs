@@ -4,7 +4,6 @@
 //! that follows links. Only a file that differs is read. On a local file system the stat takes a microsecond, so it needs no
 //! other thread: a thousand files cost little.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +12,7 @@ use std::time::Duration;
 use regauth_shared::Secret;
 use zeroize::Zeroizing;
 
+use crate::configured_file;
 use crate::credential::source::environment::{PEM_BEGIN, parse_pem};
 use crate::credential::source::{FetchError, FetchedToken};
 use crate::file_stamp::FileStamp;
@@ -109,7 +109,7 @@ fn contents(path: &Path) -> io::Result<(Zeroizing<String>, FileStamp)> {
 }
 
 fn read_text(path: &Path) -> io::Result<Zeroizing<String>> {
-    let file = File::open(path)?;
+    let file = configured_file::open(path)?;
     // A start reads all files at once, so each gets only the memory that it needs.
     let length = usize::try_from(file.metadata()?.len()).unwrap_or(READ_LIMIT);
     let mut text = Zeroizing::new(String::with_capacity(length.min(READ_LIMIT)));

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use x509_parser::extensions::GeneralName;
 
 use crate::config::TlsListener;
+use crate::configured_file;
 use crate::crypto;
 use crate::file_watch::{FileWatch, FileWatcher};
 use crate::proxy::downstream::client_stream::ClientStream;
@@ -187,19 +188,18 @@ impl ServerCertificate {
 
 fn read(files: &TlsListener) -> Result<CertifiedKey, InvalidCertificate> {
     let failed = |file: &PathBuf, error: String| InvalidCertificate::File(file.clone(), error);
-    for file in [&files.certificate, &files.key] {
-        let length = std::fs::metadata(file).map(|metadata| metadata.len());
-        if length.map_err(|error| failed(file, error.to_string()))? > MAX_FILE_BYTES {
-            return Err(failed(file, "it is longer than 1 MiB".to_owned()));
-        }
-    }
-    let chain = CertificateDer::pem_file_iter(&files.certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+    let contents = |file: &PathBuf| {
+        let read = configured_file::read(file, MAX_FILE_BYTES);
+        read.map_err(|error| failed(file, error.to_string()))
+    };
+    let chain = CertificateDer::pem_slice_iter(&contents(&files.certificate)?)
+        .collect::<Result<Vec<_>, _>>()
         .map_err(|error| failed(&files.certificate, pem_problem(&error)))?;
     if chain.is_empty() {
         return Err(failed(&files.certificate, "it has no certificate in PEM".to_owned()));
     }
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| failed(&files.key, pem_problem(&error)))?;
+    let key = PrivateKeyDer::from_pem_slice(&contents(&files.key)?);
+    let key = key.map_err(|error| failed(&files.key, pem_problem(&error)))?;
     CertifiedKey::from_der(chain, key, &crypto::provider()).map_err(|error| InvalidCertificate::Pair {
         certificate: files.certificate.clone(),
         key: files.key.clone(),
@@ -243,4 +243,4 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(3);
 /// Time between two looks at files that are changing, or whose changes are not reported.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
-const MAX_FILE_BYTES: u64 = 1024 * 1024;
+const MAX_FILE_BYTES: usize = 1024 * 1024;

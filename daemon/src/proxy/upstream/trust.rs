@@ -12,6 +12,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest as _, Sha256};
 
+use crate::configured_file::{self, MAX_CERTIFICATES, MAX_KEY};
 use crate::crypto;
 use crate::policy::binding::RootDigest;
 use crate::registry::{ClientIdentity, Registry};
@@ -213,7 +214,7 @@ fn root_digest(certificate: &CertificateDer<'_>) -> RootDigest {
 fn digest(identity: &ClientIdentity) -> [u8; 32] {
     let mut digest = Sha256::new();
     for file in [&identity.certificate, &identity.key] {
-        digest.update(std::fs::read(file).unwrap_or_default());
+        digest.update(configured_file::read(file, MAX_CERTIFICATES).unwrap_or_default());
     }
     digest.finalize().into()
 }
@@ -234,16 +235,21 @@ pub(crate) fn check_files(ca_file: Option<&Path>, identity: Option<&ClientIdenti
 }
 
 fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, TrustError> {
-    PrivateKeyDer::from_pem_file(file).map_err(|_| TrustError::NoKey(display(file)))
+    PrivateKeyDer::from_pem_slice(&read(file, MAX_KEY)?).map_err(|_| TrustError::NoKey(display(file)))
 }
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TrustError> {
-    let text = std::fs::read(file).map_err(|error| TrustError::Unreadable(display(file), error.to_string()))?;
+    let text = read(file, MAX_CERTIFICATES)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     match found {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
         _ => Err(TrustError::NoCertificate(display(file))),
     }
+}
+
+fn read(file: &Path, limit: usize) -> Result<Vec<u8>, TrustError> {
+    let contents = configured_file::read(file, limit);
+    contents.map_err(|error| TrustError::Unreadable(display(file), error.to_string()))
 }
 
 fn display(file: &Path) -> String {
