@@ -83,7 +83,7 @@ impl Connection<'_> {
                 return Ok(());
             };
             stream = idle;
-            if self.requests.begun() > begun {
+            if self.has_begun_since(begun) {
                 deadline = Instant::now() + IDLE_TIMEOUT - RELEASE_AFTER;
             }
             // With a part of a head there is nothing to wait for, and the deadline stays.
@@ -111,10 +111,11 @@ impl Connection<'_> {
         T::ResBody: 'static,
         <T::ResBody as Body>::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
+        let begun = self.requests.begun();
         let mut builder = http1::Builder::new();
         builder
             .timer(TokioTimer::new())
-            .header_read_timeout(deadline.saturating_duration_since(Instant::now()))
+            .header_read_timeout(IDLE_TIMEOUT)
             .max_header_size(MAX_HEADER_BYTES)
             .max_buf_size(BUFFER_BYTES);
         let mut served = builder.serve_connection(TokioIo::new(stream), service);
@@ -126,12 +127,26 @@ impl Connection<'_> {
                 std::pin::Pin::new(&mut served).graceful_shutdown();
                 return served.await.map(|()| None);
             }
+            () = self.first_head_overdue(begun, deadline) => return Ok(None),
             () = self.until_idle() => {}
         }
         let parts = served.into_parts();
         let mut stream = parts.io.into_inner();
         stream.unread(parts.read_buf);
         Ok(Some(stream))
+    }
+
+    /// Waits for the deadline of the head that hyper reads first; forever if it is complete by then. Later heads have hyper's own
+    /// limit.
+    async fn first_head_overdue(&self, begun: usize, deadline: Instant) {
+        tokio::time::sleep_until(deadline).await;
+        if self.has_begun_since(begun) {
+            std::future::pending().await
+        }
+    }
+
+    fn has_begun_since(&self, begun: usize) -> bool {
+        self.requests.begun() > begun
     }
 
     async fn until_idle(&self) {

@@ -19,12 +19,16 @@ pub(super) struct Releasable {
     is_flushed: AtomicBool,
     /// True if the last request had a body. Its rest may still be on the way, after the response.
     has_body: AtomicBool,
+    /// True once hyper ends the connection. The client may not read the end yet.
+    is_ending: AtomicBool,
 }
 
 impl Releasable {
-    /// True if all is written, and the next byte of the client begins a request.
+    /// True if all is written, and the next byte of the client begins a request that is to be served.
     pub(super) fn is_set(&self) -> bool {
-        self.is_flushed.load(Ordering::Relaxed) && !self.has_body.load(Ordering::Relaxed)
+        self.is_flushed.load(Ordering::Relaxed)
+            && !self.has_body.load(Ordering::Relaxed)
+            && !self.is_ending.load(Ordering::Relaxed)
     }
 
     pub(super) fn note_request<B: Body>(&self, request: &Request<B>) {
@@ -41,6 +45,7 @@ impl Default for Releasable {
         Self {
             is_flushed: AtomicBool::new(true),
             has_body: AtomicBool::new(false),
+            is_ending: AtomicBool::new(false),
         }
     }
 }
@@ -133,6 +138,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for IdleStream<'_, S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.releasable.is_ending.store(true, Ordering::Relaxed);
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

@@ -111,6 +111,33 @@ async fn a_head_that_trickles_ends_the_connection_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pause_before_a_request_shortens_no_later_one() {
+    let (mut client, over) = connect(64 * 1024);
+    tokio::time::sleep(IDLE_TIMEOUT - Duration::from_secs(1)).await;
+    client
+        .write_all(b"PUT /upload HTTP/1.1\r\nHost: corp.example\r\nContent-Length: 1\r\n\r\nx")
+        .await
+        .unwrap();
+    read_response(&mut client, "/upload").await;
+    assert_eq!(
+        seconds(over).await,
+        (2 * IDLE_TIMEOUT - Duration::from_secs(1)).as_secs()
+    );
+}
+
+/// A stream whose end is written slowly must not be served again after it.
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_ends_serves_no_other_request() {
+    let releasable = Releasable::default();
+    let (_client, ours) = tokio::io::duplex(64);
+    let mut stream = IdleStream::new(tokio::io::BufWriter::new(ours), Bytes::new(), &releasable);
+    assert!(releasable.is_set());
+    stream.write_all(&[0; 100]).await.unwrap();
+    assert!(tokio::time::timeout(RELEASE_AFTER, stream.shutdown()).await.is_err());
+    assert!(!releasable.is_set());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_response_that_the_client_reads_late_is_complete() {
     let (mut client, _over) = connect(1024);
     client.write_all(get("/large").as_bytes()).await.unwrap();
