@@ -60,6 +60,7 @@ pub mod credential;
 mod configured_file;
 mod crypto;
 mod file_stamp;
+mod file_watch;
 
 pub mod authority;
 

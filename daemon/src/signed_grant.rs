@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use self::revoked_list::{RevokedList, append_line, read_revoked};
 use crate::config::SignedGrantFiles;
 use crate::configured_file::{self, MAX_KEY};
-use crate::file_stamp::FileStamp;
+use crate::file_watch::{FileWatch, FileWatcher};
 use crate::grant::{self, Grant};
 use crate::workload::own_token;
 
@@ -170,20 +170,21 @@ impl SignedGrants {
     }
 
     /// Reads the list again whenever its file changes, until `end` is cancelled.
-    pub(crate) async fn follow_file(&self, end: CancellationToken) {
+    pub(crate) async fn follow_file(&self, watcher: &Arc<FileWatcher>, end: CancellationToken) {
+        let mut watch = FileWatch::new(watcher, [self.file.clone()]);
         let mut last = None;
         loop {
+            let [stamp] = watch.look().await;
             let file = self.file.clone();
-            let read = tokio::task::spawn_blocking(move || (FileStamp::of(&file).ok(), read_revoked(&file))).await;
-            if let Ok((stamp, read)) = read
-                && (stamp.is_none() || stamp != last)
+            if (stamp.is_none() || stamp != last)
+                && let Ok(read) = tokio::task::spawn_blocking(move || read_revoked(&file)).await
             {
                 last = stamp;
                 self.take(read);
             }
             tokio::select! {
                 () = end.cancelled() => return,
-                () = tokio::time::sleep(CHECK_INTERVAL) => {}
+                () = watch.until_look(CHECK_INTERVAL) => {}
             }
         }
     }

@@ -145,8 +145,13 @@ fn a_users_own_daemon_asks_as_its_configuration_says_and_a_program_cannot_weaken
     poll::wait_for("the reload", || {
         case.machine.log().contains("reloaded configuration").then_some(())
     });
-    case.exits(ME, &["reload"], exit_code::REFUSED)
-        .says("a rule of polkit forbids it");
+    // The mode in service is the old one, so the next question is about the file's mode, too.
+    let mut terminal = case.terminal(&["reload"]);
+    terminal.read_until("settings: presence");
+    let (output, status) = terminal.finish();
+    assert_eq!(status.code(), Some(i32::from(exit_code::REFUSED)), "{output}");
+    assert!(output.contains("a rule of polkit forbids it"), "{output}");
+    assert_eq!(case.machine.status()["presence"], "always");
 }
 
 /// Lists agents of this machine, which is a mount namespace.

@@ -1,6 +1,5 @@
 //! Reload of a gateway's configuration when its file changes: a mounted ConfigMap, whose link Kubernetes replaces.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use crate::control::controller::Controller;
 use crate::control::presence::{Permission, Presence};
 use crate::control::verbs::lifecycle;
 use crate::file_stamp::FileStamp;
+use crate::file_watch::FileWatch;
 
 /// Reloads the configuration whenever its file has changed, if this daemon is a gateway. A failed reload is tried again every
 /// few seconds, and `status` shows its error.
@@ -19,15 +19,22 @@ pub(crate) async fn follow(controller: Arc<Controller>, end: CancellationToken) 
     if controller.proxy.clients != Clients::Gateway || !controller.persistent {
         return;
     }
-    let mut loaded = stamp(&controller.config_file).await;
+    let mut watch = FileWatch::new(&controller.file_watcher, [controller.config_file.clone()]);
+    let [mut loaded] = watch.look().await;
     let mut previous = loaded;
     let mut failed: Option<(Option<FileStamp>, Instant)> = None;
     loop {
-        tokio::select! {
-            () = end.cancelled() => return,
-            () = tokio::time::sleep(CHECK_INTERVAL) => {}
+        let is_in_service = previous == loaded;
+        let until_look = async {
+            match is_in_service {
+                true => watch.until_look(CHECK_INTERVAL).await,
+                false => tokio::time::sleep(CHECK_INTERVAL).await,
+            }
+        };
+        if end.run_until_cancelled(until_look).await.is_none() {
+            return;
         }
-        let now = stamp(&controller.config_file).await;
+        let [now] = watch.look().await;
         // A program may be writing the file in place: it is read once it has stopped changing.
         let is_whole = now == previous && now.is_some();
         let has_just_failed = failed.is_some_and(|(stamp, at)| stamp == now && at.elapsed() < RETRY_INTERVAL);
@@ -61,12 +68,6 @@ async fn reload(controller: &Controller) -> bool {
     let is_loaded = error.is_none();
     controller.reload_error.store(error.map(Arc::new));
     is_loaded
-}
-
-async fn stamp(path: &std::path::Path) -> Option<FileStamp> {
-    let path = PathBuf::from(path);
-    let stamp = tokio::task::spawn_blocking(move || FileStamp::of(&path).ok());
-    stamp.await.ok().flatten()
 }
 
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);

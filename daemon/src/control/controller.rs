@@ -33,6 +33,7 @@ use crate::credential::source::environment::Environment;
 use crate::credential::source::exchange::Minter;
 use crate::credential::source::token_client::TokenClient;
 use crate::credential::store::select::OpenStore;
+use crate::file_watch::FileWatcher;
 use crate::journal::Journal;
 use crate::logs::Logs;
 use crate::proxy::state::ProxyState;
@@ -94,6 +95,8 @@ pub(crate) struct Controller {
     pub(crate) persistent: bool,
     /// Tokens that the environment held when the daemon started.
     pub(crate) environment: Environment,
+    /// Reports changes of files that are read again.
+    pub(crate) file_watcher: Arc<FileWatcher>,
     /// Tasks that refresh credentials and the keys of issuers.
     pub(crate) refreshers: TaskTracker,
     /// The store in use, and during a migration the other one.
@@ -262,7 +265,7 @@ impl Controller {
 impl Controller {
     /// The source that fetches a registry's token; `None` for the store and the environment, which give a token once.
     pub(super) fn token_source(&self, name: &RegistryName, registry: &Registry) -> Option<TokenSource> {
-        TokenSource::of(&registry.source, |mint| {
+        TokenSource::of(&registry.source, &self.file_watcher, |mint| {
             let login = self.stores.secrets().secret(name.clone());
             Minter::new(
                 mint.clone(),

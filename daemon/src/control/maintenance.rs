@@ -9,10 +9,10 @@ use regauth_shared::event::{EventKind, RegistryChange};
 use tokio_util::sync::CancellationToken;
 
 use crate::control::controller::Controller;
-use crate::control::state::State;
+use crate::control::state::{Snapshot, State};
 use crate::control::verbs::grants;
-use crate::credential::CredentialState;
 use crate::credential::fingerprint::Fingerprint;
+use crate::credential::{self, CredentialState};
 use crate::journal::{JournalEntry, Rotation};
 use crate::process;
 use crate::registry::Source;
@@ -34,6 +34,7 @@ pub(crate) async fn retry_stores(controller: Arc<Controller>, end: CancellationT
 /// generations that sources gave, and returns freed memory once the proxy is quiet.
 pub(crate) async fn tidy(controller: Arc<Controller>, end: CancellationToken) {
     let mut quiet = Quiet::default();
+    let mut recorded = None;
     loop {
         tokio::select! {
             () = end.cancelled() => return,
@@ -43,14 +44,14 @@ pub(crate) async fn tidy(controller: Arc<Controller>, end: CancellationToken) {
                 if quiet.has_begun(controller.proxy.counters.activity()) {
                     process::return_freed_pages();
                 }
-                // A verb that holds the lock is not waited for: the next round comes soon.
-                if let Some(mut state) = controller.state.try_lock() {
-                    controller.record_sourced_generations(&mut state).await;
-                }
+                controller.record_changed_generations(&mut recorded).await;
             }
         }
     }
 }
+
+/// Values and registries that the journal has: a count of values, and the snapshot with the registries.
+type Recorded = (u64, Arc<Snapshot>);
 
 /// Drops all upstream connections when the machine wakes up: the other ends have forgotten them during sleep, and a
 /// request on one of them would wait until its timeout.
@@ -124,6 +125,20 @@ impl Controller {
                 let registry = registry.clone();
                 self.announce(EventKind::WritesClosed(RegistryChange { registry }));
             }
+        }
+    }
+
+    /// [`Controller::record_sourced_generations`], if a value or the registries have changed since the last call. A verb that
+    /// holds the lock is not waited for: the next round comes soon.
+    async fn record_changed_generations(&self, recorded: &mut Option<Recorded>) {
+        // Read first: a later change is for the next round.
+        let now = (credential::replacements(), self.snapshot());
+        let has_changed = |recorded: &Recorded| recorded.0 != now.0 || !Arc::ptr_eq(&recorded.1, &now.1);
+        if recorded.as_ref().is_none_or(has_changed)
+            && let Some(mut state) = self.state.try_lock()
+        {
+            self.record_sourced_generations(&mut state).await;
+            *recorded = Some(now);
         }
     }
 

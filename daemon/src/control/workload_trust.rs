@@ -88,7 +88,8 @@ fn read_roots(controller: &Controller, rule: &TrustRule) -> Result<Trust, String
 fn start(controller: &Controller, rule: &TrustRule, roots: Trust) -> KeySource {
     let client = TokenClient::new(&controller.proxy.dialer.for_registries(), roots.clone())
         .needing_tls(controller.proxy.served.is_guarded());
-    KeySource::start(rule.keys.clone(), client, roots, &controller.refreshers)
+    let (watcher, tasks) = (&controller.file_watcher, &controller.refreshers);
+    KeySource::start(rule.keys.clone(), client, roots, watcher, tasks)
 }
 
 const EVERYTHING: &str = "a trust rule without patterns accepts every token of its issuer for its audience";

@@ -28,6 +28,7 @@ mod rotation;
 pub(crate) mod scoped_tokens;
 mod token_claims;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use regauth_shared::Secret;
@@ -300,6 +301,7 @@ impl Credential {
         inner.last_number = inner.last_number.max(new.unwrap_or_default());
         inner.changes += 1;
         inner.state = state;
+        REPLACEMENTS.fetch_add(1, Ordering::AcqRel);
         let registries = inner.registries.iter().filter_map(Weak::upgrade);
         Replaced {
             generations: registries
@@ -322,6 +324,13 @@ impl Credential {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Number of values that all credentials of this process have put in place. While it is the same, no value changes.
+pub(crate) fn replacements() -> u64 {
+    REPLACEMENTS.load(Ordering::Acquire)
+}
+
+static REPLACEMENTS: AtomicU64 = AtomicU64::new(0);
 
 impl<T> CredentialState<T> {
     /// The value, if there is one.

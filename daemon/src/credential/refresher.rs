@@ -7,7 +7,7 @@
 mod backoff;
 mod handle;
 
-use std::sync::{Arc, LazyLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use regauth_shared::RegistryName;
@@ -95,13 +95,21 @@ impl Refresher {
         self.publish_next();
         loop {
             let pause = self.next_check();
+            let until_check = Self::until_check(&self.source, pause);
             tokio::select! {
                 request = self.requests.recv() => match request {
                     Some(request) => self.serve(request).await,
                     None => return,
                 },
-                () = tokio::time::sleep(pause) => self.check().await,
+                () = until_check => self.check().await,
             }
+        }
+    }
+
+    async fn until_check(source: &TokenSource, pause: Duration) {
+        match source {
+            TokenSource::File(file) => file.until_look().await,
+            _ => tokio::time::sleep(pause).await,
         }
     }
 
@@ -248,7 +256,7 @@ impl Refresher {
 
     async fn check(&mut self) {
         let is_due = self.due_in().is_some_and(|due| due.is_zero());
-        let should_fetch = match &self.source {
+        let should_fetch = match &mut self.source {
             TokenSource::File(file) => file.has_changed().await,
             _ => is_due,
         };
@@ -260,7 +268,7 @@ impl Refresher {
     /// Time until the next fetch; `None` if only a request can cause one.
     fn due_in(&self) -> Option<Duration> {
         if let TokenSource::File(_) = self.source {
-            return Some(until_file_checks());
+            return None;
         }
         let now = ClockReading::now();
         let due = match self.credential.upgrade()?.state().value() {
@@ -275,10 +283,7 @@ impl Refresher {
     }
 
     fn publish_next(&self) {
-        let due = match self.source {
-            TokenSource::File(_) => None,
-            _ => self.due_in(),
-        };
+        let due = self.due_in();
         let Some(credential) = self.credential.upgrade() else {
             return;
         };
@@ -287,14 +292,6 @@ impl Refresher {
     }
 }
 
-/// Time until the next second of a clock that all files have in common: a thousand files wake this thread once a second.
-fn until_file_checks() -> Duration {
-    static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
-    let passed = BEGIN.elapsed().as_nanos() % FILE_CHECK_INTERVAL.as_nanos();
-    FILE_CHECK_INTERVAL - Duration::from_nanos(u64::try_from(passed).unwrap_or_default())
-}
-
-const FILE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 const MAX_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 const IDLE_INTERVAL: Duration = Duration::from_secs(60 * 60);
 const SAME_TOKEN_PAUSE: Duration = Duration::from_secs(1);

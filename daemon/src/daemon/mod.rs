@@ -27,7 +27,7 @@ pub use self::error::StartError;
 use self::exclusive_files::ExclusiveFiles;
 use self::files::{PersistedState, read_config, read_state};
 pub use self::options::{Options, variables};
-use self::parts::{admit_clients, check_exposure, corporate_network, drain_timeout, listen, open_audit, open_store};
+use self::parts::{check_exposure, corporate_network, drain_timeout, listen, open_store, with_clients_and_audit};
 use self::signals::Signals;
 use crate::audit;
 use crate::authority::bundle;
@@ -43,6 +43,7 @@ use crate::control::state::stores::Stores;
 use crate::control::token_check;
 use crate::control::verbs::lifecycle;
 use crate::events::collector;
+use crate::file_watch::FileWatcher;
 use crate::inherited_sockets::InheritedSockets;
 use crate::proxy::downstream::accept::{self, Listeners, Workers};
 use crate::proxy::state::ProxyState;
@@ -80,8 +81,7 @@ impl Daemon {
         let roots = roots.await.map_err(|error| StartError::Threads(error.into()))?;
         let number = options.workers.unwrap_or_else(Workers::usual_number);
         let proxy = ProxyState::new(&config, proxies, grants, listen, &company_roots.with(&roots), number)?;
-        let proxy = admit_clients(proxy.with_tls(tls), &config, &control_clients)?;
-        let proxy = Arc::new(proxy.with_audit(open_audit(&folders, &options, &config)?));
+        let proxy = with_clients_and_audit(proxy.with_tls(tls), &folders, &options, &config, &control_clients)?;
         let workers = Workers::start(number, &proxy).map_err(StartError::Threads)?;
         let controller = Arc::new(Controller {
             folders,
@@ -102,6 +102,7 @@ impl Daemon {
             drain_timeout: drain_timeout(options.until_eof, &config),
             persistent: !options.ephemeral,
             environment: options.environment,
+            file_watcher: FileWatcher::new(),
             refreshers: TaskTracker::new(),
             stores: Stores::new(store),
             state,
@@ -233,19 +234,20 @@ fn maintain(controller: &Arc<Controller>, tasks: &TaskTracker, end: &Cancellatio
     tasks.spawn(metrics::serve(Arc::clone(controller), end.clone()));
     tasks.spawn(maintenance::watch_for_sleep(Arc::clone(controller), end.clone()));
     tasks.spawn(config_watch::follow(Arc::clone(controller), end.clone()));
-    let (proxy, end) = (Arc::clone(&controller.proxy), end.clone());
+    let (controller, end) = (Arc::clone(controller), end.clone());
     tasks.spawn(async move {
+        let (proxy, watcher) = (&controller.proxy, &controller.file_watcher);
         let certificate = async {
             if let Some(certificate) = &proxy.certificate {
-                certificate.follow_files(end.clone()).await;
+                certificate.follow_files(watcher, end.clone()).await;
             }
         };
         let revoked = async {
             if let Some(grants) = &proxy.signed_grants {
-                grants.follow_file(end.clone()).await;
+                grants.follow_file(watcher, end.clone()).await;
             }
         };
-        tokio::join!(certificate, revoked);
+        tokio::join!(watcher.run(end.clone()), certificate, revoked);
     });
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use regauth_shared::paths::Folders;
@@ -47,7 +48,7 @@ pub(super) fn drain_timeout(until_eof: bool, config: &Config) -> Duration {
 }
 
 /// Opens the audit record. An ephemeral daemon leaves nothing on the disk.
-pub(super) fn open_audit(folders: &Folders, options: &Options, config: &Config) -> Result<Audit, StartError> {
+fn open_audit(folders: &Folders, options: &Options, config: &Config) -> Result<Audit, StartError> {
     if options.ephemeral {
         return Ok(Audit::off());
     }
@@ -82,14 +83,16 @@ pub(super) fn corporate_network(config: &Config, listen: SocketAddr) -> Result<(
     Ok((proxies, CompanyRoots::read(config.ca_file.as_deref())?))
 }
 
-/// Sets which clients need no grant of this daemon: its users, and bearers of signed grants.
-pub(super) fn admit_clients(
+/// Sets which clients need no grant of this daemon (its users, and bearers of signed grants), and opens the audit record.
+pub(super) fn with_clients_and_audit(
     proxy: ProxyState,
+    folders: &Folders,
+    options: &Options,
     config: &Config,
     clients: &ControlClients,
-) -> Result<ProxyState, StartError> {
-    let proxy = proxy.with_served(clients.served());
-    Ok(proxy.with_signed_grants(config)?)
+) -> Result<Arc<ProxyState>, StartError> {
+    let proxy = proxy.with_served(clients.served()).with_signed_grants(config)?;
+    Ok(Arc::new(proxy.with_audit(open_audit(folders, options, config)?)))
 }
 
 /// Listeners of the proxy, the address of the plain one, and the address and certificate of the one with TLS.

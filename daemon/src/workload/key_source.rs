@@ -4,7 +4,7 @@
 //! the answer. Keys that were read once stay in service while the issuer is away or answers with something else.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,8 +15,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::configured_file;
+use crate::credential::source::endpoint::Endpoint;
 use crate::credential::source::token_client::TokenClient;
 use crate::file_stamp::FileStamp;
+use crate::file_watch::{FileWatch, FileWatcher};
 use crate::proxy::upstream::Trust;
 use crate::workload::keys::{Keys, MAX_KEY_SET_BYTES};
 use crate::workload::rule::KeyLocation;
@@ -51,14 +53,24 @@ struct Attempts {
 
 impl KeySource {
     /// Reads the keys from now on, as a task of `tasks`. `client` asks the host of a URL, which `roots` vouch for.
-    pub(crate) fn start(location: KeyLocation, client: TokenClient, roots: Trust, tasks: &TaskTracker) -> Self {
+    pub(crate) fn start(
+        location: KeyLocation,
+        client: TokenClient,
+        roots: Trust,
+        watcher: &Arc<FileWatcher>,
+        tasks: &TaskTracker,
+    ) -> Self {
+        let watch = match &location {
+            KeyLocation::File(path) => Some(FileWatch::new(watcher, [path.clone()])),
+            KeyLocation::Url(_) => None,
+        };
         let state = Arc::new(State::new(location));
         let (end, follower) = (CancellationToken::new(), Arc::clone(&state));
         let guard = end.clone().drop_guard();
         tasks.spawn(async move {
             tokio::select! {
                 () = end.cancelled() => {}
-                () = follower.follow(&client) => {}
+                () = follower.follow(&client, watch) => {}
             }
         });
         Self {
@@ -114,25 +126,37 @@ impl State {
         self.keys.load().as_ref().is_some_and(|keys| keys.verify(token))
     }
 
-    async fn follow(&self, client: &TokenClient) {
+    async fn follow(&self, client: &TokenClient, watch: Option<FileWatch<1>>) {
+        match (&self.location, watch) {
+            (KeyLocation::File(path), Some(watch)) => self.follow_file(path, watch).await,
+            (KeyLocation::File(_), None) => {}
+            (KeyLocation::Url(url), _) => self.follow_url(url, client).await,
+        }
+    }
+
+    async fn follow_url(&self, url: &Endpoint, client: &TokenClient) {
         let mut failures = 0_u32;
         loop {
-            self.attempts.send_modify(|attempts| attempts.begun += 1);
-            let stamp = self.stamp().await;
-            let read = match &self.location {
-                KeyLocation::Url(url) => {
-                    let document = client.document(url, MAX_KEY_SET_BYTES).await;
-                    document.map_err(|error| error.message)
-                }
-                KeyLocation::File(path) => read_file(path.clone()).await,
-            };
-            failures = if self.take(read) { 0 } else { failures.saturating_add(1) };
-            self.attempts.send_modify(|attempts| attempts.ended = attempts.begun);
-            match self.location {
-                KeyLocation::Url(_) => self.until_due(failures).await,
-                KeyLocation::File(_) => self.until_changed(stamp).await,
-            }
+            let document = client.document(url, MAX_KEY_SET_BYTES);
+            let is_read = self.attempt(async { document.await.map_err(|error| error.message) });
+            failures = if is_read.await { 0 } else { failures.saturating_add(1) };
+            self.until_due(failures).await;
         }
+    }
+
+    async fn follow_file(&self, path: &Path, mut watch: FileWatch<1>) {
+        loop {
+            let last_read = watch.look().await;
+            self.attempt(read_file(path.to_owned())).await;
+            self.until_changed(&mut watch, last_read).await;
+        }
+    }
+
+    async fn attempt(&self, read: impl Future<Output = Result<Bytes, String>>) -> bool {
+        self.attempts.send_modify(|attempts| attempts.begun += 1);
+        let is_read = self.take(read.await);
+        self.attempts.send_modify(|attempts| attempts.ended = attempts.begun);
+        is_read
     }
 
     /// Puts the keys in service. False if there are none in this answer: then the earlier ones stay.
@@ -170,13 +194,13 @@ impl State {
     }
 
     /// Waits until the file differs from this stamp.
-    async fn until_changed(&self, last_read: Option<FileStamp>) {
+    async fn until_changed(&self, watch: &mut FileWatch<1>, last_read: [Option<FileStamp>; 1]) {
         loop {
             let is_wanted = tokio::select! {
                 () = self.wanted.notified() => true,
-                () = tokio::time::sleep(FILE_CHECK_INTERVAL) => false,
+                () = watch.until_look(FILE_CHECK_INTERVAL) => false,
             };
-            if self.stamp().await != last_read {
+            if watch.look().await != last_read {
                 return;
             }
             if is_wanted {
@@ -187,14 +211,6 @@ impl State {
                 });
             }
         }
-    }
-
-    async fn stamp(&self) -> Option<FileStamp> {
-        let KeyLocation::File(path) = self.location.clone() else {
-            return None;
-        };
-        let stamp = tokio::task::spawn_blocking(move || FileStamp::of(&path).ok());
-        stamp.await.ok().flatten()
     }
 }
 

@@ -15,6 +15,7 @@ use self::issuer::{Issuer, claims, encode};
 use super::*;
 use crate::config::Config;
 use crate::credential::source::token_client::TokenClient;
+use crate::file_watch::FileWatcher;
 use crate::proxy::upstream::Trust;
 use crate::proxy::upstream::dial::Dialer;
 use crate::proxy::upstream::proxy_rules::ProxyRules;
@@ -69,7 +70,8 @@ fn trust_with(previous: &WorkloadTrust, rules: &[TrustRule], roots: &Result<Trus
     let start = |rule: &TrustRule, roots: Trust| {
         let dialer = Dialer::new(ProxyRules::direct(), Trust::system(&[])).unwrap();
         let client = TokenClient::new(&dialer, roots.clone());
-        KeySource::start(rule.keys.clone(), client, roots, &tasks)
+        let watcher = FileWatcher::without_events();
+        KeySource::start(rule.keys.clone(), client, roots, &watcher, &tasks)
     };
     previous.replace(rules, |_| roots.clone(), start)
 }

@@ -84,7 +84,8 @@ fn warning(route: &RegistryRoute, warn_before: Duration) -> Option<(Cause, Probl
     if route.credential.state().value()?.breaker.is_rejected() {
         return Some((format!("rejected {owner}"), problems::credential_problem(route)?));
     }
-    Some((format!("ending {owner}"), problems::ending_problem(route, warn_before)?))
+    let problem = problems::ending_problem(route, warn_before)?;
+    Some((format!("ending {owner}"), problem))
 }
 
 /// Time between two checks. A cause is notified at the second one.

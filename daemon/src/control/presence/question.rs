@@ -126,7 +126,7 @@ fn addition(request: &AddRegistry) -> Question {
         );
     }
     if let Some(program) = &request.source_command {
-        let command = list(program.command.iter().map(|word| plain(word)));
+        let command = command(&program.command);
         return Question::new(
             "Let regauth run $(program) and send the token that it prints to $(urls), for the new registry $(new)?",
             [("program", command), ("urls", places(request)), new()],
@@ -168,7 +168,8 @@ fn reloaded_configuration(review: Option<&Review>) -> Question {
             [("changes", changes)],
         ),
         None => Question::new(
-            "Let regauth read its configuration and certificates again, which have not changed?",
+            "Let regauth read its configuration again, which has the same settings, and the files that it names, which \
+             may have changed?",
             [],
         ),
     }
@@ -276,6 +277,18 @@ fn list(items: impl Iterator<Item = String>) -> String {
     }
 }
 
+/// Words of a command, whole: a word that is cut could hide its purpose. A longer command says how much is left out.
+fn command(words: &[String]) -> String {
+    let words: Vec<_> = words.iter().map(|word| printable(word)).collect();
+    let text = words.join(", ");
+    match text.get(..MAX_COMMAND) {
+        Some(head) if text.len() > MAX_COMMAND => {
+            format!("{head} AND {} MORE CHARACTERS", text.len() - MAX_COMMAND)
+        }
+        _ => text,
+    }
+}
+
 /// Printable text, cut in the middle.
 fn plain(text: &str) -> String {
     let text = printable(text);
@@ -299,6 +312,7 @@ fn printable(text: &str) -> String {
 
 const MAX_ITEMS: usize = 4;
 const MAX_LENGTH: usize = 120;
+const MAX_COMMAND: usize = 600;
 
 #[cfg(test)]
 mod tests;

@@ -1,12 +1,13 @@
 //! A token in a file: a mounted secret, a systemd credential, something that an agent writes.
 //!
-//! The refresher checks the file every second. inotify and kqueue do not see changes behind a bind mount or on a
-//! network, and see a Kubernetes secret change only in another folder. A check is one stat that follows links. Only a
-//! file that differs is read. On a local file system the stat takes a microsecond, so it needs no other thread: a thousand
-//! files cost little.
+//! The refresher looks at the file when [`crate::file_watch`] reports a change, and from time to time. A look is one stat
+//! that follows links. Only a file that differs is read. On a local file system the stat takes a microsecond, so it needs no
+//! other thread: a thousand files cost little.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use regauth_shared::Secret;
 use zeroize::Zeroizing;
@@ -15,29 +16,35 @@ use crate::configured_file;
 use crate::credential::source::environment::{PEM_BEGIN, parse_pem};
 use crate::credential::source::{FetchError, FetchedToken};
 use crate::file_stamp::FileStamp;
+use crate::file_watch::{FileWatch, FileWatcher};
 
 /// A file with a token, and its stamp at the last read.
 #[derive(Debug)]
 pub(crate) struct WatchedFile {
     path: PathBuf,
+    watch: FileWatch<1>,
     last_read: Option<FileStamp>,
-    /// True if the file was on a file system of this machine at the last read, where a stat does not wait.
-    is_local: bool,
 }
 
 impl WatchedFile {
     /// A file that has not been read.
-    pub(crate) fn new(path: &Path) -> Self {
+    pub(crate) fn new(path: &Path, watcher: &Arc<FileWatcher>) -> Self {
         Self {
             path: path.to_owned(),
+            watch: FileWatch::new(watcher, [path.to_owned()]),
             last_read: None,
-            is_local: false,
         }
     }
 
+    /// Waits until the file is to be looked at. Cancel safe.
+    pub(crate) async fn until_look(&self) {
+        self.watch.until_look(CHECK_INTERVAL).await;
+    }
+
     /// True if the file differs from the last read.
-    pub(crate) async fn has_changed(&self) -> bool {
-        self.stamp().await.ok() != self.last_read
+    pub(crate) async fn has_changed(&mut self) -> bool {
+        let [stamp] = self.watch.look().await;
+        stamp != self.last_read
     }
 
     /// Reads the token, which is the file's one line.
@@ -45,12 +52,9 @@ impl WatchedFile {
     /// # Errors
     /// [`FetchError`] if the file cannot be read or holds no token.
     pub(crate) async fn read(&mut self) -> Result<FetchedToken, FetchError> {
-        let path = self.path.clone();
-        let is_local = tokio::task::spawn_blocking(move || is_local(&path)).await;
-        self.is_local = is_local.unwrap_or(false);
         // An absent or unusable file is not read again until it changes.
-        self.last_read = self.stamp().await.ok();
-        let (text, stamp) = self.contents().await.map_err(|error| self.unreadable(&error))?;
+        [self.last_read] = self.watch.look().await;
+        let (text, stamp) = read_whole(&self.path).await?;
         self.last_read = Some(stamp);
         let secret = Secret::parse(&text)
             .map_err(|invalid| FetchError::new(format!("what {} holds is no token: {invalid}", self.path.display())))?;
@@ -60,33 +64,6 @@ impl WatchedFile {
             ttl: None,
         })
     }
-
-    /// Reads until the stamp is the same before and after: a program may be writing the file in place.
-    async fn contents(&self) -> io::Result<(Zeroizing<String>, FileStamp)> {
-        let mut before = self.stamp().await?;
-        for _ in 0..MAX_READS {
-            let text = read_text(&self.path).await?;
-            let after = self.stamp().await?;
-            if before == after {
-                return Ok((text, after));
-            }
-            before = after;
-        }
-        Err(io::Error::other("it does not stop changing"))
-    }
-
-    async fn stamp(&self) -> io::Result<FileStamp> {
-        let metadata = if self.is_local {
-            std::fs::metadata(&self.path)?
-        } else {
-            tokio::fs::metadata(&self.path).await?
-        };
-        FileStamp::from_metadata(&metadata)
-    }
-
-    fn unreadable(&self, error: &io::Error) -> FetchError {
-        FetchError::new(format!("cannot read {}: {error}", self.path.display()))
-    }
 }
 
 /// Reads a secret from a file once: one line, or a private key in PEM.
@@ -94,8 +71,7 @@ impl WatchedFile {
 /// # Errors
 /// [`FetchError`] if the file cannot be read or holds no secret.
 pub(super) async fn read_secret(path: &Path) -> Result<Secret, FetchError> {
-    let file = WatchedFile::new(path);
-    let (text, _) = file.contents().await.map_err(|error| file.unreadable(&error))?;
+    let (text, _) = read_whole(path).await?;
     let secret = match text.starts_with(PEM_BEGIN) {
         true => parse_pem(&text),
         false => Secret::parse(&text).map_err(|invalid| invalid.to_string()),
@@ -108,39 +84,41 @@ pub(super) async fn read_secret(path: &Path) -> Result<Secret, FetchError> {
 /// # Errors
 /// [`FetchError`] if the file cannot be read.
 pub(super) async fn read_document(path: &Path) -> Result<Zeroizing<String>, FetchError> {
-    let file = WatchedFile::new(path);
-    let contents = file.contents().await.map_err(|error| file.unreadable(&error))?;
-    Ok(contents.0)
+    Ok(read_whole(path).await?.0)
 }
 
-async fn read_text(path: &Path) -> io::Result<Zeroizing<String>> {
-    let path = path.to_owned();
-    let read = move || {
-        let file = configured_file::open(&path)?;
-        // A start reads all files at once, so each gets only the memory that it needs.
-        let length = usize::try_from(file.metadata()?.len()).unwrap_or(READ_LIMIT);
-        let mut text = Zeroizing::new(String::with_capacity(length.min(READ_LIMIT)));
-        file.take(READ_LIMIT as u64).read_to_string(&mut text)?;
-        Ok(text)
-    };
-    tokio::task::spawn_blocking(read).await?
+async fn read_whole(path: &Path) -> Result<(Zeroizing<String>, FileStamp), FetchError> {
+    let owned = path.to_owned();
+    let read = tokio::task::spawn_blocking(move || contents(&owned)).await;
+    let read = read.map_err(io::Error::from).flatten();
+    read.map_err(|error| FetchError::new(format!("cannot read {}: {error}", path.display())))
 }
 
-/// Is the file on a file system whose metadata are in this machine's memory? Others, such as NFS and FUSE, may hang.
-#[cfg(target_os = "linux")]
-fn is_local(path: &Path) -> bool {
-    let kind = rustix::fs::statfs(path).map(|status| u64::try_from(status.f_type));
-    matches!(kind, Ok(Ok(kind)) if LOCAL_FILE_SYSTEMS.contains(&kind))
+/// Reads until the stamp is the same before and after: a program may be writing the file in place.
+fn contents(path: &Path) -> io::Result<(Zeroizing<String>, FileStamp)> {
+    let mut before = FileStamp::of(path)?;
+    for _ in 0..MAX_READS {
+        let text = read_text(path)?;
+        let after = FileStamp::of(path)?;
+        if before == after {
+            return Ok((text, after));
+        }
+        before = after;
+    }
+    Err(io::Error::other("it does not stop changing"))
 }
 
-#[cfg(not(target_os = "linux"))]
-fn is_local(_: &Path) -> bool {
-    false
+fn read_text(path: &Path) -> io::Result<Zeroizing<String>> {
+    let file = configured_file::open(path)?;
+    // A start reads all files at once, so each gets only the memory that it needs.
+    let length = usize::try_from(file.metadata()?.len()).unwrap_or(READ_LIMIT);
+    let mut text = Zeroizing::new(String::with_capacity(length.min(READ_LIMIT)));
+    file.take(READ_LIMIT as u64).read_to_string(&mut text)?;
+    Ok(text)
 }
 
-/// statfs(2): btrfs, ext4, f2fs, ramfs, tmpfs, xfs.
-#[cfg(target_os = "linux")]
-const LOCAL_FILE_SYSTEMS: [u64; 6] = [0x9123_683e, 0xef53, 0xf2f5_2010, 0x8584_58f6, 0x0102_1994, 0x5846_5342];
+/// Time between two looks at a file whose changes are not reported.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Twice the length of the longest [`Secret`], in bytes.
 const READ_LIMIT: usize = 32 * 1024;
 const MAX_READS: usize = 5;
@@ -155,7 +133,7 @@ mod tests {
     async fn notices_every_way_to_replace_a_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
-        let mut file = WatchedFile::new(&path);
+        let mut file = watched(&path);
         assert!(file.read().await.unwrap_err().message.contains("cannot read"));
         assert!(!file.has_changed().await, "it is still absent");
 
@@ -170,14 +148,6 @@ mod tests {
         assert!(!file.has_changed().await);
         fs::remove_file(&path).unwrap();
         assert!(file.has_changed().await);
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn a_file_in_memory_is_local_and_one_of_the_kernel_is_not() {
-        assert!(is_local(Path::new("/dev/shm")));
-        assert!(!is_local(Path::new("/proc/version")));
-        assert!(!is_local(Path::new("/absent")));
     }
 
     /// Kubernetes links `token` to `..data/token`, and replaces the link `..data` to a folder.
@@ -195,7 +165,7 @@ mod tests {
         }
         link("v1", "..data");
         link("..data/token", "token");
-        let mut file = WatchedFile::new(&folder.path().join("token"));
+        let mut file = watched(&folder.path().join("token"));
         assert_eq!(found(&mut file).await, "one");
         link("v2", "..data");
         assert_eq!(found(&mut file).await, "two");
@@ -207,12 +177,16 @@ mod tests {
         let path = folder.path().join("token");
         for text in ["", "canary\ncanary\n", "canary \u{7}"] {
             fs::write(&path, text).unwrap();
-            let error = WatchedFile::new(&path).read().await.unwrap_err();
+            let error = watched(&path).read().await.unwrap_err();
             assert!(error.message.contains("no token"), "{error:?}");
             assert!(!error.message.contains("canary"), "{error:?}");
         }
-        let error = WatchedFile::new(folder.path()).read().await.unwrap_err();
+        let error = watched(folder.path()).read().await.unwrap_err();
         assert!(error.message.contains("not a regular file"), "{error:?}");
+    }
+
+    fn watched(path: &Path) -> WatchedFile {
+        WatchedFile::new(path, &FileWatcher::without_events())
     }
 
     async fn found(file: &mut WatchedFile) -> String {

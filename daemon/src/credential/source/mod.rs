@@ -21,6 +21,7 @@ pub(crate) mod secret_reference;
 mod service_answer;
 pub mod token_client;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use regauth_shared::Secret;
@@ -28,12 +29,13 @@ use time::OffsetDateTime;
 
 use crate::credential::source::exchange::{Mint, Minter};
 use crate::credential::source::file::WatchedFile;
+use crate::file_watch::FileWatcher;
 use crate::registry::{Command, Source};
 
 /// A source that can be asked again for a token.
 #[derive(Debug)]
 pub(crate) enum TokenSource {
-    /// A file, checked every second.
+    /// A file, read again when it changes.
     File(WatchedFile),
     /// A program, run when its last token is due for a refresh.
     Command(Command),
@@ -97,11 +99,15 @@ impl FetchError {
 
 impl TokenSource {
     /// The token source for a configured source; `None` for the store and the environment, which give a token once.
-    /// `minter` makes the one for an exchange.
-    pub(crate) fn of(source: &Source, minter: impl FnOnce(&Mint) -> Minter) -> Option<Self> {
+    /// `minter` makes the one for an exchange, and `watcher` reports changes of files.
+    pub(crate) fn of(
+        source: &Source,
+        watcher: &Arc<FileWatcher>,
+        minter: impl FnOnce(&Mint) -> Minter,
+    ) -> Option<Self> {
         match source {
             Source::Store | Source::Environment(_) | Source::Of(_) => None,
-            Source::File(path) => Some(Self::File(WatchedFile::new(path))),
+            Source::File(path) => Some(Self::File(WatchedFile::new(path, watcher))),
             Source::Command(command) => Some(Self::Command(command.clone())),
             Source::Minted(mint) => Some(Self::Minted(Box::new(minter(mint)))),
         }

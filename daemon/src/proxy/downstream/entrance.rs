@@ -24,7 +24,7 @@ use x509_parser::extensions::GeneralName;
 use crate::config::TlsListener;
 use crate::configured_file;
 use crate::crypto;
-use crate::file_stamp::FileStamp;
+use crate::file_watch::{FileWatch, FileWatcher};
 use crate::proxy::downstream::client_stream::ClientStream;
 use crate::proxy::downstream::{drain, proxy_protocol};
 use crate::proxy::state::ProxyState;
@@ -139,15 +139,23 @@ impl ServerCertificate {
     }
 
     /// Reads the files again whenever they change, until `end` is cancelled.
-    pub(crate) async fn follow_files(&self, end: CancellationToken) {
-        let mut last_read = self.stamp().await;
+    pub(crate) async fn follow_files(&self, watcher: &Arc<FileWatcher>, end: CancellationToken) {
+        let files = [self.files.certificate.clone(), self.files.key.clone()];
+        let mut watch = FileWatch::new(watcher, files);
+        let mut last_read = watch.look().await;
         let mut previous = last_read;
         loop {
-            tokio::select! {
-                () = end.cancelled() => return,
-                () = tokio::time::sleep(CHECK_INTERVAL) => {}
+            let is_in_service = previous == last_read;
+            let until_look = async {
+                match is_in_service {
+                    true => watch.until_look(CHECK_INTERVAL).await,
+                    false => tokio::time::sleep(CHECK_INTERVAL).await,
+                }
+            };
+            if end.run_until_cancelled(until_look).await.is_none() {
+                return;
             }
-            let stamp = self.stamp().await;
+            let stamp = watch.look().await;
             // Two files are written one after the other: they are read once they have stopped changing.
             if stamp != last_read && stamp == previous {
                 last_read = stamp;
@@ -175,13 +183,6 @@ impl ServerCertificate {
             }
             Err(error) => tracing::warn!(%error, "could not read the proxy's certificate"),
         }
-    }
-
-    /// Changes when either file is replaced or written. The files may be on a network, so another thread looks.
-    async fn stamp(&self) -> [Option<FileStamp>; 2] {
-        let files = self.files.clone();
-        let stamps = move || [&files.certificate, &files.key].map(|file| FileStamp::of(file).ok());
-        tokio::task::spawn_blocking(stamps).await.unwrap_or_default()
     }
 }
 
@@ -240,6 +241,6 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
 /// The connection is not counted before the header names its client. A load balancer sends the header with the first bytes
 /// of its client at the latest.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(3);
-/// Time between two looks at the files. inotify does not see the changes of a mounted Kubernetes Secret.
+/// Time between two looks at files that are changing, or whose changes are not reported.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 const MAX_FILE_BYTES: usize = 1024 * 1024;
