@@ -24,6 +24,8 @@ use crate::proxy::routes::Decision;
 use crate::proxy::state::Worker;
 
 /// Serves one connection from its first byte to its end.
+///
+/// What a connection may become is boxed: its task reserves memory for the largest of its states.
 pub(crate) async fn serve(worker: Worker, mut stream: TcpStream, entrance: Entrance) {
     let Ok(address) = entrance::client_address(&worker.state, &mut stream, entrance).await else {
         return;
@@ -54,7 +56,7 @@ pub(crate) async fn serve(worker: Worker, mut stream: TcpStream, entrance: Entra
             }
         }
         Some((stream, Admitted::Plain(head))) => tokio::select! {
-            () = plain::serve(worker, unauthenticated.clone(), stream, head) => {}
+            () = Box::pin(plain::serve(worker, unauthenticated.clone(), stream, head)) => {}
             () = unauthenticated.displaced() => log_displaced(&unauthenticated),
         },
         None => {}
@@ -116,7 +118,7 @@ async fn route(worker: Worker, client: Client, mut stream: ClientStream, target:
         },
         Decision::Intercept(host, tls) => {
             if establish(&mut stream).await {
-                intercept::serve(worker, client, stream, host, tls).await;
+                Box::pin(intercept::serve(worker, client, stream, host, tls)).await;
             }
         }
         Decision::Refuse(error) => {
@@ -302,6 +304,14 @@ const MAX_HEADERS: usize = 128;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_connection_reserves_little_for_what_it_may_become() {
+        fn size<F>(_: impl FnOnce(Worker, TcpStream, Entrance) -> F) -> usize {
+            size_of::<F>()
+        }
+        assert!(size(serve) <= 4 * 1024, "{}", size(serve));
+    }
 
     #[test]
     fn finds_the_end_of_a_head_across_reads() {

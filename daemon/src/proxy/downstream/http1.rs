@@ -79,7 +79,7 @@ impl Connection<'_> {
         let mut deadline = Instant::now() + IDLE_TIMEOUT;
         loop {
             let begun = self.requests.begun();
-            let Some(idle) = self.serve_until_idle(stream, service, deadline).await? else {
+            let Some(idle) = Box::pin(self.serve_until_idle(stream, service, deadline)).await? else {
                 return Ok(());
             };
             stream = idle;

@@ -36,7 +36,7 @@ pub(crate) async fn serve(
     let _opening = host.warm(worker.index);
     let (socket, reclaim) = ClientSocket::new(stream);
     let handshake = tokio::select! {
-        handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(tls).accept(socket)) => handshake,
+        handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, Box::pin(TlsAcceptor::from(tls).accept(socket))) => handshake,
         () = drain::first_request_grace(&worker.state) => return,
     };
     let stream = match handshake {
@@ -60,11 +60,11 @@ pub(crate) async fn serve(
     });
     let served = if speaks_h2 {
         let (socket, session) = stream.into_inner();
-        serve_h2(connection, socket, session).await
+        Box::pin(serve_h2(connection, socket, session)).await
     } else {
         let state = Arc::clone(&connection.worker.state);
         let respond = move |request| request::serve(Arc::clone(&connection), request);
-        http1::serve(&state, stream, Bytes::new(), respond).await
+        Box::pin(http1::serve(&state, stream, Bytes::new(), respond)).await
     };
     if let Err(error) = served {
         tracing::debug!(error = &error as &dyn std::error::Error, "client connection ended");
