@@ -70,10 +70,14 @@ impl<'a, S> IdleStream<'a, S> {
 
     /// Returns bytes to the stream that hyper read and did not use.
     pub(super) fn unread(&mut self, bytes: Bytes) {
+        // Empty bytes would keep hyper's buffer alive.
+        if bytes.is_empty() {
+            return;
+        }
         // hyper reads what was returned to it before it reads on, so nothing is lost.
         if self.unread.is_empty() {
             self.unread = bytes;
-        } else if !bytes.is_empty() {
+        } else {
             self.unread = [bytes, std::mem::take(&mut self.unread)].concat().into();
         }
     }
