@@ -88,7 +88,7 @@ pub(super) fn run(options: &Options<'_>, client: &Client, folders: &Folders) -> 
         file: source.title.clone(),
         ..FromReport::default()
     };
-    output::show(&format!("{}:\n{}", source.title, plan::describe(&entries)));
+    output::print_to_stderr(&format!("{}:\n{}", source.title, plan::describe(&entries)));
     require_consent(&entries, options)?;
     let mut text = String::new();
     for entry in entries {

@@ -45,7 +45,7 @@ pub(super) fn change(
     if widen {
         agree(agreement, &listed(&checked.answer))?;
     } else if is_shown {
-        output::show(&listed(&checked.answer));
+        output::print_to_stderr(&listed(&checked.answer));
     }
     let change = Step {
         check: false,
@@ -68,7 +68,7 @@ fn agree(agreement: &Agreement, changes: &str) -> Result<(), ErrorBody> {
         let message = format!("the change needs your agreement:\n{changes}");
         return Err(error::refused(message.trim_end()).hint("nothing was changed; repeat with --yes to agree"));
     }
-    output::show(changes);
+    output::print_to_stderr(changes);
     match prompt::confirm("Make this change?")? {
         true => Ok(()),
         false => Err(error::refused("nothing was changed")),

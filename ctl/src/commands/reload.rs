@@ -43,7 +43,7 @@ pub(crate) fn reload_as_shown(client: &Client) -> Result<(Reply<Reloaded>, bool)
         && let Ok(checked) = client.call::<Reloaded>(&check())
     {
         let text = changes(&checked.answer);
-        output::show(&text);
+        output::print_to_stderr(&text);
         is_shown = !text.is_empty();
         request.reviewed = checked.answer.review;
     }
