@@ -37,7 +37,7 @@ use self::waiting::Waiting;
 use crate::error;
 use crate::progress::Progress;
 use crate::prompt;
-use crate::shell::quote_sh;
+use crate::shell::folder_word;
 use crate::socket_owner::TrustedOwners;
 
 /// Client of one daemon. Each request opens a connection of its own.
@@ -69,7 +69,7 @@ impl Client {
     /// Client of the daemon of this user that keeps its files in `folders`.
     pub(crate) fn new(folders: &Folders) -> Self {
         let start_hint = match &folders.home {
-            Some(home) => format!("start it: regauthd --home {}", quote_sh(&home.display().to_string())),
+            Some(home) => format!("start it: regauthd --home {}", folder_word(home)),
             None if cfg!(target_os = "linux") => {
                 "start it: regauthd, or once and for all: regauthctl service install".to_owned()
             }

@@ -5,7 +5,7 @@
 mod colour;
 mod columns;
 
-use std::io::{self, ErrorKind as IoErrorKind, Write};
+use std::io::{self, ErrorKind as IoErrorKind, IsTerminal, Write};
 use std::os::fd::AsFd;
 
 use anstream::stream::RawStream;
@@ -25,6 +25,8 @@ pub(crate) struct Report {
     text: String,
     body: Option<Box<RawValue>>,
     exit_code: u8,
+    /// True for a file or a script: commands in it stay as they are.
+    is_verbatim: bool,
 }
 
 impl Report {
@@ -34,6 +36,7 @@ impl Report {
             text: describe(&reply.answer),
             body: Some(reply.body),
             exit_code: exit_code::DONE,
+            is_verbatim: false,
         }
     }
 
@@ -47,6 +50,7 @@ impl Report {
             text,
             body: Some(body),
             exit_code: exit_code::DONE,
+            is_verbatim: false,
         })
     }
 
@@ -56,6 +60,7 @@ impl Report {
             text: String::new(),
             body: None,
             exit_code,
+            is_verbatim: true,
         }
     }
 
@@ -64,6 +69,15 @@ impl Report {
         Self {
             text,
             ..Self::silent(exit_code::DONE)
+        }
+    }
+
+    /// Prints the text as it is, for a program that reads it as a file: no flags, colours and line breaks are added.
+    #[must_use]
+    pub(crate) fn verbatim(self) -> Self {
+        Self {
+            is_verbatim: true,
+            ..self
         }
     }
 
@@ -87,8 +101,8 @@ pub(crate) fn finish(result: Result<Report, ErrorBody>, json: bool) -> u8 {
         Ok(report) => {
             let text = match report.body {
                 Some(body) if json => format!("{body}\n"),
-                Some(_) => for_person(&without_control_characters(&with_flags(&report.text)), &io::stdout()),
-                None => report.text,
+                _ if report.is_verbatim => for_program(report.text),
+                _ => for_person(&without_control_characters(&with_flags(&report.text)), &io::stdout()),
             };
             print(&text, report.exit_code)
         }
@@ -138,14 +152,14 @@ fn is_printable_ascii(text: &[u8]) -> bool {
     blocks.iter().all(|block| is_printable(block)) && is_printable(rest)
 }
 
-/// Writes text to stderr and ignores errors: there is no other place to report them.
+/// Writes text for a person to stderr. Control characters are replaced: it may quote a registry or its index.
 pub(crate) fn print_to_stderr(text: &str) {
-    let _ = io::stderr().lock().write_all(with_flags(text).as_bytes());
+    print_styled_to_stderr(&without_control_characters(&with_flags(text)));
 }
 
-/// Shows text on stderr, for a person who is about to be asked something. Control characters are replaced.
-pub(crate) fn show(text: &str) {
-    print_to_stderr(&without_control_characters(text));
+/// Writes text with escape sequences of this program to stderr, and ignores errors: there is no other place to report them.
+pub(crate) fn print_styled_to_stderr(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// Writes an error and its hint to stderr.
@@ -155,7 +169,15 @@ pub(crate) fn print_error(error: &ErrorBody) {
         text.push_str(&format!("hint: {hint}\n"));
     }
     let text = without_control_characters(&with_flags(&text));
-    print_to_stderr(&for_person(&text, &io::stderr()));
+    print_styled_to_stderr(&for_person(&text, &io::stderr()));
+}
+
+/// Leaves a file as it is. A terminal gets no control characters of it.
+fn for_program(text: String) -> String {
+    match io::stdout().is_terminal() {
+        true => without_control_characters(&text),
+        false => text,
+    }
 }
 
 /// Breaks long lines and adds colours, if the stream is a terminal.
@@ -274,9 +296,10 @@ fn break_value(line: &str, column: usize, width: usize) -> String {
     }
 }
 
-/// Formats notes, one a line.
+/// Formats notes, one a line: a note may quote an index, which must not write lines of its own.
 pub(crate) fn notes(notes: &[String]) -> String {
-    notes.iter().map(|note| format!("note: {note}\n")).collect()
+    let in_line = |note: &String| one_line(&note.trim_end().replace('\n', " "));
+    notes.iter().map(|note| format!("note: {}\n", in_line(note))).collect()
 }
 
 /// Formats a number with its noun: `1 registry`, `2 registries`.
@@ -301,6 +324,15 @@ mod tests {
     fn a_cell_cannot_begin_another_line() {
         let row = ["/tmp/a\n12:00 corp", "\u{202e}x\u{2028}"].map(str::to_owned).to_vec();
         assert_eq!(table(&[row]), "/tmp/a\u{fffd}12:00 corp  \u{fffd}x\u{fffd}\n");
+    }
+
+    #[test]
+    fn a_note_cannot_begin_another_line() {
+        let hostile = "see\nAdded corp.\r\u{1b}[2J\u{202e}".to_owned();
+        assert_eq!(
+            notes(&[hostile, "two".to_owned()]),
+            "note: see Added corp.\u{fffd}\u{fffd}[2J\u{fffd}\nnote: two\n"
+        );
     }
 
     #[test]

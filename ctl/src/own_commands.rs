@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use regauth_shared::ErrorBody;
 
-use crate::shell::quote_sh;
+use crate::shell::folder_word;
 
 /// Sets the flags of this process. Only the first call counts.
 ///
@@ -16,7 +16,7 @@ use crate::shell::quote_sh;
 pub(crate) fn set_flags(home: Option<&Path>, system: bool) {
     let flags = match home {
         _ if system => Flags::System,
-        Some(home) if home.is_dir() => Flags::Home(quote_sh(&home.display().to_string())),
+        Some(home) if home.is_dir() => Flags::Home(folder_word(home)),
         Some(_) => Flags::Home("DIR".to_owned()),
         None => Flags::None,
     };

@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use serde_json::Value as Json;
 
 use crate::environment::Variable;
+use crate::output::one_line;
 
 /// Shell, or other format of environment variables. The variants' docs are help texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -134,13 +135,28 @@ pub(crate) fn indent(text: &str) -> String {
     text.lines().map(|line| format!("  {line}\n")).collect()
 }
 
-/// Quotes for POSIX shells. Within single quotes only the single quote is special.
+/// Quotes for POSIX shells, and so that fish reads the same: within single quotes, a backslash is special for fish alone.
+///
+/// zsh replaces a word that begins with `=` by the path of a program.
 pub(crate) fn quote_sh(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/:._-+@,=".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
+    if !text.is_empty() && !text.starts_with('=') && text.chars().all(plain) {
         return text.to_owned();
     }
-    format!("'{}'", text.replace('\'', r"'\''"))
+    let quoted = |c: char| match c {
+        '\'' => r"'\''".to_owned(),
+        '\\' => r"'\\'".to_owned(),
+        c => c.to_string(),
+    };
+    format!("'{}'", text.chars().map(quoted).collect::<String>())
+}
+
+/// A folder as a word of a command that a person may paste into any shell; `DIR` for a name that some shell, or the
+/// output, would change.
+pub(crate) fn folder_word(folder: &Path) -> String {
+    let name = folder.to_str().filter(|name| one_line(name) == *name);
+    let name = name.filter(|name| !name.contains(['\'', '"', '\\', '`']));
+    name.map_or_else(|| "DIR".to_owned(), quote_sh)
 }
 
 /// Quotes for fish, which has two escapes within single quotes.
@@ -168,6 +184,49 @@ mod tests {
             String::from_utf8(output.stdout).unwrap(),
             format!("{SPECIAL_CHARACTERS}|none")
         );
+    }
+
+    #[test]
+    fn every_shell_reads_a_quoted_word_back() {
+        for shell in ["sh", "bash", "zsh", "fish"] {
+            for word in [
+                SPECIAL_CHARACTERS,
+                "=ls",
+                "~",
+                "~root",
+                "a\\'; echo b; '",
+                "\\",
+                "a\\\\'b\\",
+            ] {
+                let line = format!("printf '%s' {}", quote_sh(word));
+                match Command::new(shell).arg("-c").arg(line).output() {
+                    Ok(output) => assert_eq!(String::from_utf8_lossy(&output.stdout), word, "{shell}"),
+                    // Not every machine has all of them.
+                    Err(error) => assert!(shell != "sh", "{error}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_folder_is_named_only_if_every_shell_reads_the_name_alike() {
+        use std::ffi::OsStr;
+        use std::os::unix::ffi::OsStrExt;
+
+        for (name, shown) in [
+            (&b"/srv/regauth"[..], "/srv/regauth"),
+            (b"/srv/my regauth", "'/srv/my regauth'"),
+            (b"=ls", "'=ls'"),
+            (b"~/regauth", "'~/regauth'"),
+            (b"/srv/a'b", "DIR"),
+            (b"/srv/a\\b", "DIR"),
+            (b"/srv/a\nb", "DIR"),
+            (b"/srv/a\x1bb", "DIR"),
+            ("/srv/a\u{202e}b".as_bytes(), "DIR"),
+            (b"/srv/a\xffb", "DIR"),
+        ] {
+            assert_eq!(folder_word(Path::new(OsStr::from_bytes(name))), shown);
+        }
     }
 
     #[test]

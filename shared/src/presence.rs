@@ -101,6 +101,16 @@ impl Request {
         }
     }
 
+    /// Digest of the changes that the person was shown before the request.
+    pub fn reviewed(&self) -> Option<&str> {
+        match self {
+            Self::SetRegistry(request) => request.reviewed.as_deref(),
+            Self::ReplaceConfiguration(request) => request.reviewed.as_deref(),
+            Self::Reload(request) => request.reviewed.as_deref(),
+            _ => None,
+        }
+    }
+
     /// True if the request has the registry's present token, which permits it as a person does.
     pub fn has_proof(&self) -> bool {
         match self {

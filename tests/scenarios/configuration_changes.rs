@@ -179,6 +179,23 @@ fn an_edit_is_kept_for_later_and_then_continued() {
     terminal.type_text("y\n");
     terminal.wait_for("status=0");
     assert_eq!(daemon.ctl(&["show", "corp"]).json["writes"], "allow");
+
+    // A setting gets another value while the question is open.
+    let file = daemon.home().join("config.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let drain_within = |seconds: u8| fs::write(&file, format!("drain-timeout = '{seconds}s'\n{text}")).unwrap();
+    drain_within(7);
+    let set = format!(
+        "{} set corp kind generic; echo status=$?",
+        binary("regauthctl").display()
+    );
+    terminal.run(&format!("clear; {set}"));
+    let question = terminal.wait_for("Make this change? (y/N)");
+    assert!(question.contains("settings: drain-timeout"), "{question}");
+    drain_within(8);
+    terminal.type_text("y\n");
+    terminal.wait_for("the configuration has changed since its changes were shown");
+    assert_eq!(daemon.ctl(&["show", "corp"]).json["kind"], "cargo");
 }
 
 #[test]

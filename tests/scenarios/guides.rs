@@ -2,6 +2,7 @@
 //! layouts and authentication; nginx checks the token.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -226,12 +227,28 @@ impl WebServer {
         text.replace("/srv", &format!("{root}/srv"))
     }
 
-    /// Runs the server's commands with this mark.
+    /// Runs the server's commands with this mark, each with the umask that suits its files least.
     fn run(&self, mark: &str, home: &Path) {
         for Step { command, .. } in steps(WEB_SERVER, mark) {
-            // The password that `openssl passwd` would ask for.
-            let command = self.here(&command).replace("-apr1", &format!("-apr1 {TOKEN}"));
-            exec::run(exec::command("sh", home).args(["-ec", &command])).succeeds();
+            let umask = if command.contains("/etc/nginx") { "000" } else { "077" };
+            // The password that `openssl passwd` would ask for, and a group that every machine has.
+            let command = self.here(&command).replace("passwd -6", &format!("passwd -6 {TOKEN}"));
+            let command = command.replace("-g www-data", "-g \"$(id -g)\"");
+            exec::run(exec::command("sh", home).args(["-ec", &format!("umask {umask}; {command}")])).succeeds();
+            self.check_modes();
+        }
+    }
+
+    /// After each command, nobody else can read tokens and hashes, and nginx can read the crates.
+    fn check_modes(&self) {
+        let others = |file: &Path| fs::metadata(file).unwrap().permissions().mode() & 0o077;
+        for file in files_below(&self.root.path().join("etc")) {
+            let expected = if file.ends_with("crates-passwords") { 0o040 } else { 0 };
+            assert_eq!(others(&file), expected, "{}", file.display());
+        }
+        for file in files_below(&self.root.path().join("srv")) {
+            let expected = if file.is_dir() { 0o055 } else { 0o044 };
+            assert_eq!(others(&file), expected, "{}", file.display());
         }
     }
 
@@ -241,7 +258,10 @@ impl WebServer {
         let usual = cargo::command(cargo.home());
         let mut shell = exec::command("sh", cargo.home());
         let set = usual.get_envs().filter_map(|(name, value)| Some((name, value?)));
-        exec::run(shell.envs(set).current_dir(folder).args(["-c", &script]))
+        let script = format!("umask 077\n{script}");
+        let added = exec::run(shell.envs(set).current_dir(folder).args(["-c", &script]));
+        self.check_modes();
+        added
     }
 
     /// Starts nginx with the guide's file. Its `listen`, its certificate and its name are those of the harness.
@@ -274,6 +294,20 @@ impl WebServer {
             .start();
         (proxy, daemon)
     }
+}
+
+/// Files and folders below a folder, except for nginx's own.
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let with_inner = |path: PathBuf| match path.is_dir() {
+        true => [vec![path.clone()], files_below(&path)].concat(),
+        false => vec![path],
+    };
+    paths
+        .flat_map(with_inner)
+        .filter(|path| !path.ends_with("nginx"))
+        .collect()
 }
 
 /// Writes a library to a folder of the home.

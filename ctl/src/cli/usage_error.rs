@@ -15,7 +15,7 @@ pub(super) fn finish_unparsed(mut clap: clap::Error, line: &PartialLine, json: b
             output::print(&output::help(&clap.render()), exit_code::DONE)
         }
         ClapErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            output::print_to_stderr(&output::help(&clap.render()));
+            output::print_styled_to_stderr(&output::help(&clap.render()));
             exit_code::USAGE
         }
         _ => {

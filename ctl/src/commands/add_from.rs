@@ -88,7 +88,7 @@ pub(super) fn run(options: &Options<'_>, client: &Client, folders: &Folders) -> 
         file: source.title.clone(),
         ..FromReport::default()
     };
-    output::show(&format!("{}:\n{}", source.title, plan::describe(&entries)));
+    output::print_to_stderr(&format!("{}:\n{}", source.title, plan::describe(&entries)));
     require_consent(&entries, options)?;
     let mut text = String::new();
     for entry in entries {
@@ -160,21 +160,45 @@ fn carry_out(
             report.added.push(added);
             Ok(text)
         }
-        Action::Change(ref changes) => {
+        Action::Change(ref shown) => {
             let agreed = options.yes || prompt::confirm(&format!("Change {name} as the file says?"))?;
             if !agreed {
                 report.kept.push(name.clone());
                 return Ok(format!("{name} stays as it is.\n"));
             }
-            let request = entry.set_request(entry.installed_ca_file(folders)?.as_deref(), false, options.verify);
+            let ca_file = entry.installed_ca_file(folders)?;
+            let check = entry.set_request(ca_file.as_deref(), true, false);
+            let request = SetRegistry {
+                reviewed: review_of_shown(client, check, shown)?,
+                ..entry.set_request(ca_file.as_deref(), false, options.verify)
+            };
             let changed: ConfigurationChanged = client.call(&Request::SetRegistry(request))?.answer;
             report.changed.push(name.clone());
             if let Some(file) = entry.ca_file_before() {
                 forget_ca_file(client, folders, file)?;
             }
             let notes = output::notes(&changed.notes);
-            Ok(format!("Changed {name}:\n{}{notes}", agreement::table(changes)))
+            Ok(format!("Changed {name}:\n{}{notes}", agreement::listed(shown)))
         }
+    }
+}
+
+/// Digest of the changes of a request, which goes no further than what the plan has shown. The configuration may have been
+/// edited meanwhile.
+fn review_of_shown(
+    client: &Client,
+    check: SetRegistry,
+    shown: &ConfigurationChanged,
+) -> Result<Option<String>, ErrorBody> {
+    let now: ConfigurationChanged = client.call(&Request::SetRegistry(check))?.answer;
+    let is_shown = now.changes.iter().all(|change| shown.changes.contains(change))
+        && now.settings.iter().all(|key| shown.settings.contains(key));
+    match is_shown {
+        true => Ok(now.review),
+        false => Err(
+            error::failed("the configuration has changed since the changes were shown")
+                .hint("this registry was not changed; repeat the command to see them"),
+        ),
     }
 }
 
@@ -223,5 +247,6 @@ fn set_request(name: &RegistryName, values: plan::Values, check: bool, verify: b
         check,
         widen: !check,
         verify,
+        reviewed: None,
     }
 }

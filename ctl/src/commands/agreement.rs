@@ -15,25 +15,44 @@ pub(crate) struct Agreement {
     pub(crate) yes: bool,
 }
 
-/// Checks a change, asks the person if it widens anything, and makes it. `request` builds the request from `check` and
-/// `widen`.
+/// Step of a change: its check, or the change itself after what the person has seen.
+#[derive(Default)]
+pub(super) struct Step {
+    /// Report only.
+    pub(super) check: bool,
+    /// The person has agreed to what widens.
+    pub(super) widen: bool,
+    /// Digest of the changes that the person was shown.
+    pub(super) reviewed: Option<String>,
+}
+
+/// Checks a change, asks the person if it widens anything, and makes it. `request` builds the request of a step.
 ///
 /// # Errors
 /// `refused` if nobody agrees; those of the daemon.
 pub(super) fn change(
     client: &Client,
     agreement: &Agreement,
-    request: impl Fn(bool, bool) -> Request,
+    request: impl Fn(Step) -> Request,
 ) -> Result<Report, ErrorBody> {
-    let checked: Reply<ConfigurationChanged> = client.call(&request(true, false))?;
-    let widens = checked.answer.changes.iter().any(|change| change.widens.is_some());
-    let request = |widen| request(false, widen);
-    if widens {
+    let check = Step {
+        check: true,
+        ..Step::default()
+    };
+    let checked: Reply<ConfigurationChanged> = client.call(&request(check))?;
+    let widen = checked.answer.changes.iter().any(|change| change.widens.is_some());
+    let is_shown = widen || client.will_ask_at_terminal(&request(Step::default()))?;
+    if widen {
         agree(agreement, &listed(&checked.answer))?;
-    } else if client.will_ask_at_terminal(&request(false))? {
-        output::show(&listed(&checked.answer));
+    } else if is_shown {
+        output::print_to_stderr(&listed(&checked.answer));
     }
-    let changed = client.call(&request(widens))?;
+    let change = Step {
+        check: false,
+        widen,
+        reviewed: checked.answer.review.filter(|_| is_shown),
+    };
+    let changed = client.call(&request(change))?;
     Ok(Report::from_reply(changed, describe))
 }
 
@@ -49,7 +68,7 @@ fn agree(agreement: &Agreement, changes: &str) -> Result<(), ErrorBody> {
         let message = format!("the change needs your agreement:\n{changes}");
         return Err(error::refused(message.trim_end()).hint("nothing was changed; repeat with --yes to agree"));
     }
-    output::show(changes);
+    output::print_to_stderr(changes);
     match prompt::confirm("Make this change?")? {
         true => Ok(()),
         false => Err(error::refused("nothing was changed")),
@@ -65,7 +84,8 @@ fn describe(changed: &ConfigurationChanged) -> String {
     format!("{title}{}{}", listed(changed), output::notes(&changed.notes))
 }
 
-fn listed(changed: &ConfigurationChanged) -> String {
+/// All changes of an answer as lines.
+pub(super) fn listed(changed: &ConfigurationChanged) -> String {
     table(&changed.changes) + &settings(&changed.settings)
 }
 

@@ -69,5 +69,6 @@ pub(super) fn confirm(
 }
 
 fn list(changes: &[String]) -> String {
-    changes.iter().map(|change| format!("  {change}\n")).collect()
+    let lines = changes.iter().map(|change| output::one_line(change));
+    lines.map(|change| format!("  {change}\n")).collect()
 }

@@ -16,7 +16,7 @@ use regauth_shared::response::{ConfigurationChanged, RegistryView, Status};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request};
 use sha2::{Digest, Sha256};
 
-use super::agreement::{self, Agreement};
+use super::agreement::{self, Agreement, Step};
 use crate::client::Client;
 use crate::output::{Report, print_error};
 use crate::{error, prompt};
@@ -110,13 +110,14 @@ impl Session<'_> {
     /// Has the daemon check and use the draft. A file that has changed meanwhile is merged into it first.
     fn submit(&self, draft: &mut Draft) -> Result<Report, ErrorBody> {
         loop {
-            let request = |check, widen| {
+            let request = |step: Step| {
                 Request::ReplaceConfiguration(ReplaceConfiguration {
                     text: ConfigurationText(draft.text().to_owned()),
                     base: digest(draft.base()),
-                    check,
-                    widen,
+                    check: step.check,
+                    widen: step.widen,
                     verify: !self.arguments.no_verify,
+                    reviewed: step.reviewed,
                 })
             };
             match agreement::change(self.client, &self.arguments.agreement, request) {
@@ -159,6 +160,7 @@ fn nothing_changed() -> Result<Report, ErrorBody> {
         applied: false,
         changes: Vec::new(),
         settings: Vec::new(),
+        review: None,
         notes: Vec::new(),
     };
     Report::from_value(&changed, "Nothing to change.\n".to_owned())

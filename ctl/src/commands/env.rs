@@ -48,5 +48,5 @@ pub(crate) fn run(arguments: Arguments, client: &Client, folders: &Folders) -> R
     }
     let shell = arguments.shell.unwrap_or_else(Shell::of_caller);
     let text = shell.script(&variables);
-    Report::from_value(&variables.into_iter().collect::<BTreeMap<_, _>>(), text)
+    Ok(Report::from_value(&variables.into_iter().collect::<BTreeMap<_, _>>(), text)?.verbatim())
 }

@@ -66,8 +66,8 @@ pub(crate) fn run(arguments: Arguments, client: &Client) -> Result<Report, Error
             .iter()
             .map(|(name, _)| format!("put the CA file {name} beside the file; with --output FILE, this program does"));
         file.notes.extend(copies.collect::<Vec<_>>());
-        output::show(&output::notes(&file.notes));
-        return Report::from_value(&report(&file, Vec::new()), file.text);
+        output::print_to_stderr(&output::notes(&file.notes));
+        return Ok(Report::from_value(&report(&file, Vec::new()), file.text)?.verbatim());
     };
     let files = write_files(path, &file, arguments.force)?;
     let count = output::count(exported.registries.len() as u64, "registry", "registries");

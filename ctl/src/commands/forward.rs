@@ -102,6 +102,6 @@ fn print_settings(forwarder: &Forwarder, options: environment::Variable, json: b
         Shell::of_caller().script(&variables)
     );
     let report = Report::from_value(&variables.into_iter().collect::<BTreeMap<_, _>>(), text)?;
-    output::finish(Ok(report), json);
+    output::finish(Ok(report.verbatim()), json);
     Ok(())
 }

@@ -6,6 +6,7 @@
 use regauth_shared::Secret;
 use regauth_shared::index::AUTH_REQUIRED;
 use regauth_shared::response::RegistryAdded;
+use url::Url;
 
 use super::offered_locations::{self, Decision};
 use crate::client::Client;
@@ -40,13 +41,10 @@ pub(super) fn complete(added: &mut RegistryAdded, decision: Decision, client: &C
             (false, _) => added.notes.push(place.other_host_note(&name)),
         }
     }
-    if decision == Decision::Cover && !added.offered.is_empty() {
-        match offered_locations::add_scopes(added, client, token) {
-            Ok(view) => added.registry = view,
-            Err(error) => added.notes.push(error.message),
-        }
-        added.offered.clear();
+    if decision == Decision::Cover {
+        offered_locations::cover(added, client, token.as_ref());
     }
+    added.notes.extend(config.unusable_notes::<Url>(&name));
     added.notes.extend(config.api_slash_note());
     if config.auth_required {
         added.notes.push(AUTH_REQUIRED.to_owned());

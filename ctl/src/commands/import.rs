@@ -22,7 +22,8 @@ use crate::{error, prompt, setup};
 ///
 /// Reads cargo's credentials.toml and config.toml, git's configuration and .git-credentials, .netrc, pip.conf and .npmrc, and lists the
 /// tokens by kind and length. Each token that you choose is verified with its registry, stored and served, as by
-/// add-registry. A terminal prompts for the choice; elsewhere give --all or --only.
+/// add-registry. A terminal prompts for the choice; elsewhere give --all or --only. These two also send a token to the
+/// folders that only its index names, on the index's own host, without a question.
 ///
 /// Then the command offers to remove these tokens from the files. It keeps a copy of each file below regauth's state
 /// folder, readable by you alone: the copy has the tokens in plain text, as the file had. --undo restores the files,

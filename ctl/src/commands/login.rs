@@ -95,7 +95,8 @@ fn show(login: &DeviceLogin, no_browser: bool) {
         verification_url,
         ..
     } = login;
-    output::print_to_stderr(&format!("Open {verification_url} and enter the code {user_code}\n"));
+    let [page, code] = [verification_url, user_code].map(|text| output::one_line(text));
+    output::print_to_stderr(&format!("Open {page} and enter the code {code}\n"));
     if !no_browser && std::io::stderr().is_terminal() {
         open(login.complete_url.as_deref().unwrap_or(verification_url));
     }

@@ -40,5 +40,5 @@ pub(crate) fn run(arguments: Arguments, client: &Client) -> Result<Report, Error
         Format::Prometheus => MetricsFormat::Prometheus,
     };
     let reply = client.call(&Request::Metrics(MetricsRequest { format }))?;
-    Ok(Report::from_reply(reply, |metrics: &Metrics| metrics.text.clone()))
+    Ok(Report::from_reply(reply, |metrics: &Metrics| metrics.text.clone()).verbatim())
 }

@@ -4,9 +4,12 @@
 //! Without a person, and without a flag that declines, the registry covers them at once. The token service of a container
 //! registry is asked about before the token, because nothing works without it.
 
+use std::collections::VecDeque;
+use std::mem;
+
 use regauth_shared::request::{AddRegistry, AddScope};
 use regauth_shared::response::{OfferedLocation, RegistryAdded, RegistryChecked, RegistryView};
-use regauth_shared::{ErrorBody, Request, Secret};
+use regauth_shared::{ErrorBody, ErrorKind, Request, Secret};
 
 use crate::client::Client;
 use crate::{error, output, prompt};
@@ -73,13 +76,7 @@ pub(super) fn settle(
     }
     let is_agreed = decision == Decision::Ask && is_agreed(added, client);
     if is_agreed {
-        match add_scopes(added, client, token) {
-            Ok(view) => {
-                added.registry = view;
-                added.offered.clear();
-            }
-            Err(error) => added.notes.push(error.message),
-        }
+        cover(added, client, token.as_ref());
     }
     let name = &added.registry.name;
     added.notes.extend(added.offered.iter().map(|offer| offer.note(name)));
@@ -109,7 +106,7 @@ pub(super) fn token_service(
     let Some(service) = known.map_or_else(ask_registry, Ok)? else {
         return Ok(None);
     };
-    output::show(&format!(
+    output::print_to_stderr(&format!(
         "Clients of {name} get short tokens from a service outside of its scopes:\n  {service}\n"
     ));
     match prompt::confirm("Send the token there?")? {
@@ -123,7 +120,7 @@ pub(super) fn token_service(
 
 /// Shows the URLs and asks the person. The dialogue of a guarded daemon asks by itself, and names them.
 fn is_agreed(added: &RegistryAdded, client: &Client) -> bool {
-    output::show(&list(added));
+    output::print_to_stderr(&list(added));
     client.asks_a_person() || prompt::confirm("Send the token there as well?").unwrap_or_default()
 }
 
@@ -136,19 +133,78 @@ fn list(added: &RegistryAdded) -> String {
     std::iter::once(title).chain(lines).collect()
 }
 
-/// Adds the offered URLs as scopes.
-///
-/// # Errors
-/// Those of the daemon.
-pub(super) fn add_scopes(
-    added: &RegistryAdded,
-    client: &Client,
-    proof: Option<Secret>,
-) -> Result<RegistryView, ErrorBody> {
-    let reply = client.call(&Request::AddScope(AddScope {
-        name: added.registry.name.clone(),
-        scopes: added.offered.iter().map(|offer| offer.url.clone()).collect(),
-        proof,
-    }))?;
-    Ok(reply.answer)
+/// Adds the offered URLs as scopes, with a note for each that the daemon refuses. `token` permits the change.
+pub(super) fn cover(added: &mut RegistryAdded, client: &Client, token: Option<&Secret>) {
+    let name = added.registry.name.clone();
+    let add = |scopes: Vec<String>| {
+        let (name, proof) = (name.clone(), token.cloned());
+        let reply = client.call::<RegistryView>(&Request::AddScope(AddScope { name, scopes, proof }))?;
+        Ok(reply.answer)
+    };
+    let added_now = add_each(mem::take(&mut added.offered), add);
+    added.registry = added_now.view.unwrap_or_else(|| added.registry.clone());
+    for (offer, error) in added_now.refused {
+        added.notes.extend([error.message, offer.note(&name)]);
+    }
+}
+
+/// Result of adding scopes.
+struct AddedScopes<View> {
+    /// The registry after the last addition; `None` if nothing was added.
+    view: Option<View>,
+    refused: Vec<(OfferedLocation, ErrorBody)>,
+}
+
+/// Adds all URLs at once, or each by itself if one of them cannot be a scope: an index must not keep out the others by it.
+fn add_each<View>(
+    offers: Vec<OfferedLocation>,
+    add: impl Fn(Vec<String>) -> Result<View, ErrorBody>,
+) -> AddedScopes<View> {
+    let mut result = AddedScopes {
+        view: None,
+        refused: Vec::new(),
+    };
+    let mut waiting = VecDeque::from([offers]);
+    while let Some(offers) = waiting.pop_front().filter(|offers| !offers.is_empty()) {
+        match add(offers.iter().map(|offer| offer.url.clone()).collect()) {
+            Ok(view) => result.view = Some(view),
+            Err(error) if is_about_a_url(&error) && offers.len() > 1 => {
+                waiting.extend(offers.into_iter().map(|offer| vec![offer]));
+            }
+            Err(error) => result
+                .refused
+                .extend(offers.into_iter().map(|offer| (offer, error.clone()))),
+        }
+    }
+    result
+}
+
+/// True for an error that another URL need not have. A person's no, or a daemon that is gone, holds for all of them.
+fn is_about_a_url(error: &ErrorBody) -> bool {
+    matches!(error.kind, ErrorKind::Invalid | ErrorKind::Exists)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_that_cannot_be_a_scope_keeps_out_no_other_one() {
+        let offer = |url: &str| OfferedLocation {
+            url: url.to_owned(),
+            purpose: "downloads".to_owned(),
+        };
+        let check = |kind: ErrorKind, added: &[&str], refused: &[&str]| {
+            let add = |scopes: Vec<String>| match scopes.iter().any(|scope| scope == "bad") {
+                true => Err(ErrorBody::new(kind, "no")),
+                false => Ok(scopes),
+            };
+            let result = add_each(vec![offer("bad"), offer("good")], add);
+            let urls: Vec<&str> = result.refused.iter().map(|(offer, _)| offer.url.as_str()).collect();
+            assert_eq!(urls, refused, "{kind:?}");
+            assert_eq!(result.view.unwrap_or_default(), added, "{kind:?}");
+        };
+        check(ErrorKind::Invalid, &["good"], &["bad"]);
+        check(ErrorKind::Refused, &[], &["bad", "good"]);
+    }
 }

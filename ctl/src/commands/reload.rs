@@ -4,7 +4,7 @@ use regauth_shared::response::Reloaded;
 use regauth_shared::{ErrorBody, Request, request};
 
 use super::agreement;
-use crate::client::Client;
+use crate::client::{Client, Reply};
 use crate::output::{self, Report};
 
 /// Read the configuration and the certificates again
@@ -21,8 +21,7 @@ Examples:
 
 /// Reloads the configuration.
 pub(crate) fn run(_: Arguments, client: &Client) -> Result<Report, ErrorBody> {
-    let is_shown = client.will_ask_at_terminal(&reload(false))? && show_changes(client);
-    let reply = client.call(&reload(false))?;
+    let (reply, is_shown) = reload_as_shown(client)?;
     Ok(Report::from_reply(reply, |reloaded: &Reloaded| {
         let registries = output::count(reloaded.registries as u64, "registry", "registries");
         let changes = if is_shown { String::new() } else { changes(reloaded) };
@@ -31,12 +30,24 @@ pub(crate) fn run(_: Arguments, client: &Client) -> Result<Report, ErrorBody> {
     }))
 }
 
-/// Shows the changes before they are to be confirmed. A failure to tell them is left to the reload itself.
-fn show_changes(client: &Client) -> bool {
-    let checked = client.call::<Reloaded>(&reload(true));
-    let text = checked.map_or_else(|_| String::new(), |checked| changes(&checked.answer));
-    output::show(&text);
-    !text.is_empty()
+/// Reloads. At a terminal where polkit or macOS asks, the changes are shown before, and others are an error. Returns true if
+/// there were any to show.
+///
+/// # Errors
+/// Those of the daemon.
+pub(crate) fn reload_as_shown(client: &Client) -> Result<(Reply<Reloaded>, bool), ErrorBody> {
+    let mut request = request::Reload::default();
+    let mut is_shown = false;
+    // A failed check has nothing to show, and the reload itself fails likewise.
+    if client.will_ask_at_terminal(&Request::Reload(request::Reload::default()))?
+        && let Ok(checked) = client.call::<Reloaded>(&check())
+    {
+        let text = changes(&checked.answer);
+        output::print_to_stderr(&text);
+        is_shown = !text.is_empty();
+        request.reviewed = checked.answer.review;
+    }
+    Ok((client.call(&Request::Reload(request))?, is_shown))
 }
 
 fn changes(reloaded: &Reloaded) -> String {
@@ -48,6 +59,9 @@ fn changes(reloaded: &Reloaded) -> String {
     }
 }
 
-fn reload(check: bool) -> Request {
-    Request::Reload(request::Reload { check })
+fn check() -> Request {
+    Request::Reload(request::Reload {
+        check: true,
+        reviewed: None,
+    })
 }

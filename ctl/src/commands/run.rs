@@ -38,6 +38,8 @@ use crate::{error, reexec, token};
 /// the variables that hold tokens are removed. The daemon ends with the command. The exit code is the command's. Flags
 /// after a --registry belong to that registry.
 ///
+/// The token also goes to the folders that only the index names, on its own host. Nobody is asked about them.
+///
 /// With --source, the job needs no secret: the daemon mints tokens from the job's identity. The variables that give the
 /// identity are not in the command's environment. A hostile command may still read them from the job's shell.
 ///

@@ -203,7 +203,7 @@ fn agrees(proposal: &Proposal) -> Result<bool, ErrorBody> {
                 .hint("`--dry-run` shows them, and `--yes` moves them"),
         );
     }
-    output::show(&format!(
+    output::print_to_stderr(&format!(
         "The guarded daemon takes over, with the tokens and passwords:\n{}",
         proposal.describe("")
     ));

@@ -10,7 +10,7 @@ use regauth_shared::{ErrorBody, RegistryName, Request};
 use serde_json::{Value, json};
 
 use super::add_registry::readable;
-use super::agreement::{self, Agreement};
+use super::agreement::{self, Agreement, Step};
 use super::confirm;
 use crate::client::Client;
 use crate::error;
@@ -88,14 +88,15 @@ pub(crate) fn run(arguments: Arguments, client: &Client) -> Result<Report, Error
         true => removal(key),
         false => assignment(key, &arguments.values, &view)?,
     };
-    let request = |check, widen| {
+    let request = |step: Step| {
         Request::SetRegistry(SetRegistry {
             name: name.clone(),
             values: values.clone(),
             untrusted: false,
-            check,
-            widen,
+            check: step.check,
+            widen: step.widen,
             verify: !arguments.no_verify,
+            reviewed: step.reviewed,
         })
     };
     let changed = agreement::change(client, &arguments.agreement, request)?;

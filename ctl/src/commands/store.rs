@@ -116,10 +116,10 @@ fn move_with_progress(to: &str, passphrase: Option<Secret>, client: &Client) -> 
 fn print_progress(client: &Client, is_done: &mpsc::Receiver<()>) {
     while is_done.recv_timeout(PROGRESS_INTERVAL) == Err(mpsc::RecvTimeoutError::Timeout) {
         if let Some(moving) = show(client).ok().and_then(|reply| reply.answer.moving) {
-            output::print_to_stderr(&format!("\rMoving to the {}: {}/{}", moving.to, moving.done, moving.of));
+            output::print_styled_to_stderr(&format!("\rMoving to the {}: {}/{}", moving.to, moving.done, moving.of));
         }
     }
-    output::print_to_stderr("\r\x1b[K");
+    output::print_styled_to_stderr("\r\x1b[K");
 }
 
 fn describe(shown: &StoreShown) -> String {

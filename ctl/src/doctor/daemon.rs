@@ -6,12 +6,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use regauth_shared::paths::Folders;
-use regauth_shared::response::{Reloaded, SocketOrigin};
-use regauth_shared::{ErrorBody, Request, request, version};
+use regauth_shared::response::SocketOrigin;
+use regauth_shared::{ErrorBody, version};
 
 use super::context::DoctorContext;
 use super::finding::{AutomaticFix, Finding};
 use crate::client::Client;
+use crate::commands::reload::reload_as_shown;
 use crate::error;
 use crate::import::backup;
 
@@ -221,7 +222,7 @@ fn registry_count(context: &DoctorContext) -> Option<Finding> {
 
 /// Makes the daemon read its configuration and write its bundle again.
 pub(super) fn reload(client: &Client) -> Result<String, ErrorBody> {
-    client.call::<Reloaded>(&Request::Reload(request::Reload::default()))?;
+    reload_as_shown(client)?;
     Ok("made regauthd read its configuration and write its bundle again".to_owned())
 }
 

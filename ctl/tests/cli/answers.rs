@@ -51,6 +51,16 @@ fn sends_the_request_and_prints_the_answer_as_json_for_every_verb() {
 }
 
 #[test]
+fn a_file_on_stdout_gets_no_flags_of_this_command() {
+    let answer = r#"{"ok":{"registries":[{"name":"corp","toml":"index = \"sparse+https://corp.example/index/\"\n"}]}}"#;
+    let (home, _peer) = Home::answering(&[answer.to_owned()]);
+    let folder = home.path().to_str().unwrap();
+    let run = home.run(&["--home", folder, "export"]);
+    let command = "#   regauthctl add-registry --from regauth.toml\n";
+    assert!(run.stdout.contains(command), "{run:?}");
+}
+
+#[test]
 fn prints_the_answer_as_text_for_every_verb() {
     let expected = [
         ("remove-registry", "Removed corp."),

@@ -18,6 +18,7 @@ mod registries;
 pub(crate) mod sources;
 
 mod changes;
+mod definition;
 mod edit;
 pub(crate) mod serialize;
 
@@ -33,8 +34,9 @@ use regauth_shared::RegistryName;
 use toml::de::DeTable;
 
 pub use audit::{AuditMode, AuditSettings};
-pub(crate) use changes::{changed_settings, changes, definition};
+pub(crate) use changes::{RegistryChange, SettingChange, Weight, changed_settings, changes};
 pub use clients::{Clients, InvalidClients, InvalidListen, listen_address};
+pub(crate) use definition::definition;
 pub use edit::ConfigFile;
 pub use gateway::{SignedGrantFiles, TlsListener};
 pub use presence::{InvalidPresence, PresenceMode};

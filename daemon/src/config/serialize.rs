@@ -115,7 +115,8 @@ fn source(source: &Source) -> Option<Value> {
     }
 }
 
-fn mint_table(mint: &Mint) -> Table {
+/// Settings of an exchange, and its identity.
+pub(super) fn mint_table(mint: &Mint) -> Table {
     let mut table = Table::new();
     table.extend([("exchange", mint.settings.exchange())]);
     table.extend(mint.settings.values());

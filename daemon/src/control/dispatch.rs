@@ -32,7 +32,10 @@ pub(crate) async fn dispatch(controller: &Controller, peer: &Peer, line: &str) -
         Err(error) => return answer::<()>(Err(error)),
     };
     match presence::require(controller, peer, &request).await {
-        Ok(permission) => carry_out(controller, request, permission).await,
+        Ok(permission) => {
+            let permission = permission.of(&request);
+            carry_out(controller, request, permission).await
+        }
         Err(error) => answer::<()>(Err(error)),
     }
 }

@@ -63,6 +63,8 @@ pub(crate) struct Permission {
     pub(crate) presence: Presence,
     /// Changes that a person was asked about; `None` if nobody was asked, or not about a configuration.
     reviewed: Option<Review>,
+    /// Digest of the changes that `regauthctl` has shown before the request.
+    shown: Option<String>,
 }
 
 impl Permission {
@@ -71,14 +73,27 @@ impl Permission {
         Self {
             presence,
             reviewed: None,
+            shown: None,
         }
     }
 
-    /// Refuses a configuration that changes more than what a person was asked about.
+    /// The permission for this request alone.
+    #[must_use]
+    pub(in crate::control) fn of(self, request: &Request) -> Self {
+        Self {
+            shown: request.reviewed().map(str::to_owned),
+            ..self
+        }
+    }
+
+    /// Refuses a configuration that changes more than what a person was asked about, or other than what was shown.
     ///
     /// # Errors
     /// `failed` if something was changed meanwhile.
-    pub(in crate::control) fn refuse_beyond(&self, review: &Review) -> Result<(), ErrorBody> {
+    pub(in crate::control) fn refuse_beyond(&self, controller: &Controller, review: &Review) -> Result<(), ErrorBody> {
+        controller
+            .confirmation
+            .refuse_other_than(self.shown.as_deref(), review)?;
         match &self.reviewed {
             Some(reviewed) => review.refuse_beyond(reviewed),
             None => Ok(()),
@@ -125,8 +140,8 @@ pub(crate) async fn require(controller: &Controller, peer: &Peer, request: &Requ
     announcement::announce_answer(controller, peer, request, guarded, &asked);
     match asked {
         Ok(()) => Ok(Permission {
-            presence: Presence::Person,
             reviewed,
+            ..Permission::unasked(Presence::Person)
         }),
         Err(reason) if reason.is_impossible() && (takes_token || mode == PresenceMode::Auto) => {
             tracing::debug!(%reason, "could not ask for a person's confirmation");

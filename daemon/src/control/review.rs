@@ -6,11 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use aws_lc_rs::hmac;
 use regauth_shared::response::ConfigurationChange;
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request};
 
 use crate::authority::company_roots::CompanyRoots;
-use crate::config::{Config, changed_settings, changes};
+use crate::config::{Config, RegistryChange, SettingChange, Weight, changed_settings, changes};
 use crate::control::controller::Controller;
 use crate::control::state::State;
 use crate::control::state::binding::token_use;
@@ -19,7 +20,7 @@ use crate::policy::binding::RootDigest;
 use crate::proxy::routes::RegistryRoute;
 use crate::registry::Registry;
 
-/// Changes that a configuration makes to what is in service, those that widen anything first.
+/// Changes that a configuration makes to what is in service, the gravest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Review {
     pub(super) changes: Vec<Change>,
@@ -29,7 +30,7 @@ pub(crate) struct Review {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Change {
     /// A registry, or a key of one.
-    Registry(ConfigurationChange),
+    Registry(RegistryChange),
     /// The `ca-file` of a registry has certificates that the registry does not trust yet.
     Certificates {
         registry: RegistryName,
@@ -37,7 +38,7 @@ pub(super) enum Change {
         roots: BTreeSet<RootDigest>,
     },
     /// A key outside of the registries.
-    Setting(&'static str),
+    Setting(SettingChange),
 }
 
 impl Review {
@@ -57,26 +58,32 @@ impl Review {
         };
         // A review reads the files that the configuration names.
         controller.check_config(&config)?;
-        let state = controller.lock_state().await?;
-        Ok(Some(Self::of(controller, &state, &config)))
+        let review = Self::of(controller, &*controller.lock_state().await?, &config);
+        controller.confirmation.refuse_other_than(request.reviewed(), &review)?;
+        Ok(Some(review))
     }
 
     /// Compares a configuration with what is in service.
     pub(super) fn of(controller: &Controller, state: &State, config: &Config) -> Self {
-        let registries = changes(&registries_in_service(state), &config.registries);
-        let (widening, others): (Vec<_>, Vec<_>) = registries.into_iter().partition(|change| change.widens.is_some());
-        let settings = settings(controller, state, config).into_iter().map(Change::Setting);
-        let certificates = config.registries.iter().filter_map(|(name, registry)| {
-            let route = state.registries.get(name)?;
-            certificates(route, registry)
-        });
-        Self {
-            changes: (widening.into_iter().map(Change::Registry))
-                .chain(certificates)
-                .chain(settings)
-                .chain(others.into_iter().map(Change::Registry))
-                .collect(),
+        let mut registries = changes(&registries_in_service(state), &config.registries);
+        let mut certificates = Vec::new();
+        for (name, registry) in &config.registries {
+            let is_changed_file = |change: &&mut RegistryChange| change.adds_ca_file(name);
+            match (registries.iter_mut().find(is_changed_file), state.registries.get(name)) {
+                (Some(change), _) => change.value = change.value.with(&digests(&token_use(registry).roots)),
+                (None, Some(route)) => certificates.extend(other_certificates(route, registry)),
+                (None, None) => {}
+            }
         }
+        let settings = settings(controller, state, config).into_iter().map(Change::Setting);
+        let registries = registries.into_iter().map(Change::Registry);
+        Self::new(settings.chain(certificates).chain(registries).collect())
+    }
+
+    /// Sorts changes: a person may see the first ones only.
+    pub(super) fn new(mut changes: Vec<Change>) -> Self {
+        changes.sort_by_key(Change::weight);
+        Self { changes }
     }
 
     /// The changes as an answer: those of registries, and the names of settings.
@@ -84,9 +91,9 @@ impl Review {
         let (mut changes, mut settings) = (Vec::new(), Vec::new());
         for change in self.changes {
             match change {
-                Change::Registry(change) => changes.push(change),
-                Change::Certificates { registry, file, .. } => changes.push(other_certificates(registry, &file)),
-                Change::Setting(key) => settings.push(key.to_owned()),
+                Change::Registry(change) => changes.push(change.shown),
+                Change::Certificates { registry, file, .. } => changes.push(changed_file(registry, &file)),
+                Change::Setting(change) => settings.push(change.key.to_owned()),
             }
         }
         changes.sort_by(|one, other| one.registry.cmp(&other.registry));
@@ -101,12 +108,65 @@ impl Review {
         if self.changes.iter().all(|change| permitted.changes.contains(change)) {
             return Ok(());
         }
-        let message = "the configuration has changed since its changes were confirmed";
-        Err(ErrorBody::new(ErrorKind::Failed, message).hint("nothing was changed; repeat the command to see them"))
+        Err(changed_since("confirmed"))
+    }
+
+    /// Digest of all changes with their values, in hexadecimal.
+    pub(super) fn digest(&self, key: &hmac::Key) -> String {
+        let mut context = hmac::Context::with_key(key);
+        for change in &self.changes {
+            let parts = change.parts();
+            context.update(&(parts.len() as u64).to_be_bytes());
+            for part in parts {
+                context.update(&(part.len() as u64).to_be_bytes());
+                context.update(&part);
+            }
+        }
+        let digest = context.sign();
+        digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
-fn other_certificates(registry: RegistryName, file: &Path) -> ConfigurationChange {
+/// Error about a configuration that is not the one that was shown, or confirmed.
+pub(super) fn changed_since(step: &str) -> ErrorBody {
+    let message = format!("the configuration has changed since its changes were {step}");
+    ErrorBody::new(ErrorKind::Failed, message).hint("nothing was changed; repeat the command to see them")
+}
+
+impl Change {
+    /// All that makes two changes equal.
+    fn parts(&self) -> Vec<Vec<u8>> {
+        let text = |text: &str| text.as_bytes().to_vec();
+        match self {
+            Self::Registry(RegistryChange { shown, value, .. }) => {
+                let texts = [&shown.key, &shown.before, &shown.after, &shown.widens];
+                let texts = texts.map(|part| part.as_deref().map_or_else(Vec::new, text));
+                let name = [text("registry"), text(shown.registry.as_str())];
+                name.into_iter()
+                    .chain(texts)
+                    .chain([value.as_bytes().to_vec()])
+                    .collect()
+            }
+            Self::Certificates { registry, file, roots } => vec![
+                text("certificates"),
+                text(registry.as_str()),
+                file.as_os_str().as_encoded_bytes().to_vec(),
+                digests(roots),
+            ],
+            Self::Setting(change) => vec![text("setting"), text(change.key), change.value.as_bytes().to_vec()],
+        }
+    }
+
+    fn weight(&self) -> Weight {
+        match self {
+            Self::Registry(change) => change.weight(),
+            Self::Certificates { .. } => Weight::Certificates,
+            Self::Setting(change) => change.weight(),
+        }
+    }
+}
+
+fn changed_file(registry: RegistryName, file: &Path) -> ConfigurationChange {
     let file = file.display();
     ConfigurationChange {
         registry,
@@ -125,22 +185,30 @@ pub(super) fn registries_in_service(state: &State) -> BTreeMap<RegistryName, Reg
         .collect()
 }
 
-/// Settings that differ from what was last read. The roots of the global `ca-file` are compared themselves.
-fn settings(controller: &Controller, state: &State, config: &Config) -> Vec<&'static str> {
-    let mut settings = changed_settings(&state.last_read, config);
-    settings.retain(|key| *key != "ca-file");
+/// Settings that differ from what was last read. The roots of the global `ca-file` are compared themselves. A weaker `presence`
+/// that was read without a person is not in service, so the mode in service is compared.
+fn settings(controller: &Controller, state: &State, config: &Config) -> Vec<SettingChange> {
+    let before = Config {
+        presence: controller.confirmation.mode(),
+        ..state.last_read.clone()
+    };
+    let mut settings = changed_settings(&before, config);
+    settings.retain(|change| change.key != "ca-file");
     let company = CompanyRoots::read(config.ca_file.as_deref());
-    if !company.is_ok_and(|company| company == **controller.company_roots.load()) {
-        settings.insert(0, "ca-file");
+    if !company
+        .as_ref()
+        .is_ok_and(|company| *company == **controller.company_roots.load())
+    {
+        settings.insert(0, SettingChange::to("ca-file", &(&config.ca_file, company.ok())));
     }
     if config.store.is_some_and(|store| store != controller.store().kind) {
-        settings.push("store");
+        settings.push(SettingChange::to("store", &config.store));
     }
     settings
 }
 
 /// Certificates of a registry's `ca-file` beyond those that verify it, or that wait for `confirm`.
-fn certificates(route: &RegistryRoute, registry: &Registry) -> Option<Change> {
+fn other_certificates(route: &RegistryRoute, registry: &Registry) -> Option<Change> {
     let file = registry.ca_file.clone()?;
     let roots = token_use(registry).roots;
     let unconfirmed = route
@@ -153,4 +221,53 @@ fn certificates(route: &RegistryRoute, registry: &Registry) -> Option<Change> {
         file,
         roots,
     })
+}
+
+/// The digests of certificates as one text of bytes.
+fn digests(roots: &BTreeSet<RootDigest>) -> Vec<u8> {
+    roots.iter().flat_map(|root| root.0).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn registry(text: &str) -> Vec<Change> {
+        let config = Config::read(&format!(
+            "[registries.corp]\nscopes = ['https://corp.example/']\n{text}"
+        ))
+        .unwrap();
+        let changes = changes(&BTreeMap::new(), &config.registries);
+        changes.into_iter().map(Change::Registry).collect()
+    }
+
+    fn certificates(byte: u8) -> Vec<Change> {
+        vec![Change::Certificates {
+            registry: "corp".parse().unwrap(),
+            file: "/corp.pem".into(),
+            roots: [RootDigest([byte; 32])].into(),
+        }]
+    }
+
+    #[test]
+    fn a_value_that_was_swapped_under_the_same_text_is_beyond_what_was_permitted_or_shown() {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, b"key");
+        let command = |word: &str| registry(&format!("source = {{ command = ['mint', '{word}'] }}"));
+        let setting = |value: &str| vec![Change::Setting(SettingChange::to("[[trust]]", &value))];
+        for (permitted, other) in [
+            (command("a"), command("b")),
+            (registry("programs = ['a']"), registry("programs = ['b']")),
+            (certificates(1), certificates(2)),
+            (setting("a"), setting("b")),
+        ] {
+            let [permitted, other] = [permitted, other].map(Review::new);
+            assert!(permitted.refuse_beyond(&permitted).is_ok());
+            assert!(Review::default().refuse_beyond(&permitted).is_ok());
+            assert!(other.refuse_beyond(&permitted).is_err(), "{other:?}");
+            assert!(other.refuse_beyond(&Review::default()).is_err(), "{other:?}");
+            assert_eq!(permitted.digest(&key), permitted.clone().digest(&key));
+            assert_ne!(permitted.digest(&key), other.digest(&key), "{other:?}");
+            assert_ne!(permitted.digest(&key), Review::default().digest(&key));
+        }
+    }
 }

@@ -31,6 +31,9 @@ pub struct SetRegistry {
     /// True if the registry must accept its token under the new definition. The default.
     #[serde(default = "yes")]
     pub verify: bool,
+    /// Digest of the changes that the person was shown, from the answer to a check. Other changes are an error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reviewed: Option<String>,
 }
 
 /// Fields of `replace-configuration`.
@@ -50,6 +53,9 @@ pub struct ReplaceConfiguration {
     /// True if each changed registry must accept its token under its new definition. The default.
     #[serde(default = "yes")]
     pub verify: bool,
+    /// Digest of the changes that the person was shown, from the answer to a check. Other changes are an error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reviewed: Option<String>,
 }
 
 /// Fields of `reload`.
@@ -59,6 +65,9 @@ pub struct Reload {
     /// True to report the changes without making them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub check: bool,
+    /// Digest of the changes that the person was shown, from the answer to a check. Other changes are an error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reviewed: Option<String>,
 }
 
 /// Text of a configuration file. `Debug` shows its length only: a person may have put a secret in it.

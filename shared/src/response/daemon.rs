@@ -165,6 +165,9 @@ pub struct Reloaded {
     /// Keys outside of the registries whose values have changed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub settings: Vec<String>,
+    /// Digest of the changes of a check, which the request that makes them may repeat as `reviewed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub review: Option<String>,
     /// Notes for the person, such as settings that take effect at the next start.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,

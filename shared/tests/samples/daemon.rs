@@ -36,7 +36,20 @@ pub(super) fn requests() -> Vec<(&'static str, Request)> {
         ("metrics", Request::Metrics(Metrics::default())),
         ("audit-files", Request::AuditFiles(Nothing {})),
         ("reload", Request::Reload(Reload::default())),
-        ("reload-check", Request::Reload(Reload { check: true })),
+        (
+            "reload-check",
+            Request::Reload(Reload {
+                check: true,
+                reviewed: None,
+            }),
+        ),
+        (
+            "reload-reviewed",
+            Request::Reload(Reload {
+                check: false,
+                reviewed: Some("1".repeat(64)),
+            }),
+        ),
         (
             "log",
             Request::Log(Log {
@@ -89,6 +102,7 @@ pub(super) fn answers(each: &mut impl EachAnswer) {
             registries: 2,
             changes: vec![],
             settings: vec![],
+            review: None,
             notes: vec!["`listen` changes at the next start".to_owned()],
         },
     );
@@ -104,6 +118,7 @@ pub(super) fn answers(each: &mut impl EachAnswer) {
                 widens: Some("writes such as publish are open".to_owned()),
             }],
             settings: vec!["notify".to_owned()],
+            review: Some("1".repeat(64)),
             notes: vec![],
         },
     );

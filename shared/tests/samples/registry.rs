@@ -81,6 +81,7 @@ pub(super) fn requests() -> Vec<(&'static str, Request)> {
                 check: false,
                 widen: false,
                 verify: true,
+                reviewed: None,
             }),
         ),
         (
@@ -91,6 +92,7 @@ pub(super) fn requests() -> Vec<(&'static str, Request)> {
                 check: true,
                 widen: true,
                 verify: false,
+                reviewed: Some("1".repeat(64)),
             }),
         ),
         (
@@ -141,6 +143,7 @@ pub(super) fn answers(each: &mut impl EachAnswer) {
             applied: false,
             changes: vec![],
             settings: vec![],
+            review: None,
             notes: vec![],
         },
     );
@@ -220,6 +223,7 @@ fn set_registry() -> SetRegistry {
         check: true,
         widen: true,
         verify: false,
+        reviewed: Some("1".repeat(64)),
     }
 }
 
@@ -243,6 +247,7 @@ fn configuration_changed() -> ConfigurationChanged {
             },
         ],
         settings: vec![],
+        review: Some("1".repeat(64)),
         notes: vec!["`listen` differs in the file and takes effect at the next start".to_owned()],
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use regauth_shared::paths::Folders;
 use regauth_shared::request::{AddRegistry, SetRegistry};
-use regauth_shared::response::{ConfigurationChange, ConfigurationChanged, RegistryView};
+use regauth_shared::response::{ConfigurationChanged, RegistryView};
 use regauth_shared::{ErrorBody, RegistryName, Request, Secret};
 use serde_json::{Value, json};
 use url::Url;
@@ -37,7 +37,7 @@ pub(super) enum Action {
     /// It is missing here.
     Add,
     /// It differs here.
-    Change(Vec<ConfigurationChange>),
+    Change(ConfigurationChanged),
     /// It is the same here.
     Nothing,
 }
@@ -70,9 +70,9 @@ impl Entry {
         let new_ca_file = entry.ca_file.as_ref().map(|ca| ca.copy(folders).display().to_string());
         let request = set_request(&view.name, entry.values(new_ca_file.as_deref()), true, false);
         let compared: ConfigurationChanged = client.call(&Request::SetRegistry(request))?.answer;
-        entry.action = match compared.changes {
-            changes if changes.is_empty() => Action::Nothing,
-            changes => Action::Change(changes),
+        entry.action = match compared.changes.is_empty() {
+            true => Action::Nothing,
+            false => Action::Change(compared),
         };
         Ok(entry)
     }
@@ -264,8 +264,11 @@ fn describe_entry(entry: &Entry) -> String {
     let name = entry.name();
     match &entry.action {
         Action::Nothing => format!("  {name}: is here already, as the file says\n"),
-        Action::Change(changes) => {
-            format!("  {name}: is here already, and differs:\n{}", agreement::table(changes))
+        Action::Change(changed) => {
+            format!(
+                "  {name}: is here already, and differs:\n{}",
+                agreement::listed(changed)
+            )
         }
         Action::Add => describe_new(entry),
     }

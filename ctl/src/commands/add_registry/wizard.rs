@@ -79,7 +79,7 @@ impl Arguments {
             return Ok(name);
         };
         if !prompt::is_interactive() {
-            output::show(&format!(
+            output::print_to_stderr(&format!(
                 "note: {file} calls this index `{other}`, and Cargo.toml must use that name; `regauthctl add-registry {other}` \
                  would give regauth the same name\n"
             ));
@@ -129,7 +129,7 @@ impl Arguments {
         let Some(found) = folder.and_then(|folder| index_in_project(&folder, name.as_str())) else {
             return false;
         };
-        output::show(&format!(
+        output::print_to_stderr(&format!(
             "The index of {name} in {}: {}\n",
             found.file.display(),
             found.index

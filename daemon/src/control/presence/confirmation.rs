@@ -6,6 +6,9 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use aws_lc_rs::hmac;
+use aws_lc_rs::rand::SystemRandom;
+use regauth_shared::ErrorBody;
 use regauth_shared::presence::Action;
 use tokio::sync::Semaphore;
 
@@ -16,6 +19,7 @@ use crate::control::presence::not_confirmed::NotConfirmed;
 use crate::control::presence::prompts::Prompts;
 use crate::control::presence::question::Question;
 use crate::control::presence::{PLATFORM, platform};
+use crate::control::review::{Review, changed_since};
 use crate::control::server::Peer;
 
 /// Questions to the persons of this daemon.
@@ -25,6 +29,8 @@ pub(crate) struct Confirmation {
     prompts: Prompts,
     /// Open questions. On Linux each has a connection to the bus, which has few for each user.
     places: Semaphore,
+    /// Key of the digests of reviews, new with each start; `None` without random numbers.
+    review_key: Option<hmac::Key>,
 }
 
 impl Confirmation {
@@ -34,6 +40,7 @@ impl Confirmation {
             mode: ArcSwap::from_pointee(mode),
             prompts: Prompts::default(),
             places: Semaphore::new(MAX_QUESTIONS),
+            review_key: hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).ok(),
         }
     }
 
@@ -45,6 +52,22 @@ impl Confirmation {
     /// Replaces the configured mode.
     pub(crate) fn set_mode(&self, mode: PresenceMode) {
         self.mode.store(Arc::new(mode));
+    }
+
+    /// Digest of a review, for the person's next request. Its key keeps values from being guessed.
+    pub(in crate::control) fn digest(&self, review: &Review) -> Option<String> {
+        Some(review.digest(self.review_key.as_ref()?))
+    }
+
+    /// Refuses other changes than those that a person was shown.
+    ///
+    /// # Errors
+    /// `failed`, if something was changed meanwhile.
+    pub(in crate::control) fn refuse_other_than(&self, shown: Option<&str>, review: &Review) -> Result<(), ErrorBody> {
+        match shown {
+            Some(shown) if self.digest(review).as_deref() != Some(shown) => Err(changed_since("shown")),
+            _ => Ok(()),
+        }
     }
 
     /// Has the platform ask about a request. Without a question of its own, the dialogue says what kind of change it is.

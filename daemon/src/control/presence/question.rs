@@ -118,7 +118,7 @@ impl Question {
 }
 
 fn addition(request: &AddRegistry) -> Question {
-    let new = || ("new", request.name.to_string());
+    let new = || ("new", new_registry(request));
     if let Some(owner) = &request.credential_of {
         return Question::new(
             "Send the token of $(registry) to $(urls) as well, for the new registry $(new)?",
@@ -126,29 +126,32 @@ fn addition(request: &AddRegistry) -> Question {
         );
     }
     if let Some(program) = &request.source_command {
-        let command = list(program.command.iter().map(|word| plain(word)));
+        let command = command(&program.command);
         return Question::new(
             "Let regauth run $(program) and send the token that it prints to $(urls), for the new registry $(new)?",
             [("program", command), ("urls", places(request)), new()],
         );
     }
     if request.token.is_none() {
-        let source = plain(request.source.as_deref().unwrap_or("a source of its own"));
+        let source = request.source.as_deref().unwrap_or("a source of its own");
+        let source = command(&[source.to_owned()]);
         return Question::new(
             "Let regauth take a token from $(source) and send it to $(urls), for the new registry $(new)?",
             [("source", source), ("urls", places(request)), new()],
         );
     }
-    if let Some(file) = &request.ca_file {
-        return Question::new(
-            "Add the registry $(new) at $(urls), and trust the certificates in $(file) for it?",
-            [("file", plain(file)), ("urls", places(request)), new()],
-        );
-    }
     Question::new(
-        "Add the registry $(new) at $(urls), with its writes open?",
+        "Add the registry $(new), at $(urls)?",
         [("urls", places(request)), new()],
     )
+}
+
+/// Name of a new registry, and what it may do besides getting a token.
+fn new_registry(request: &AddRegistry) -> String {
+    let file = (request.ca_file.as_deref()).map(|file| format!(", with trust in the certificates in {}", plain(file)));
+    let opens_writes = request.writes.as_deref().is_some_and(|writes| writes != "deny");
+    let writes = if opens_writes { ", with its writes open" } else { "" };
+    format!("{}{}{writes}", request.name, file.unwrap_or_default())
 }
 
 fn changed_configuration(review: Option<&Review>) -> Question {
@@ -168,7 +171,8 @@ fn reloaded_configuration(review: Option<&Review>) -> Question {
             [("changes", changes)],
         ),
         None => Question::new(
-            "Let regauth read its configuration and certificates again, which have not changed?",
+            "Let regauth read its configuration again, which has the same settings, and the files that it names, which \
+             may have changed?",
             [],
         ),
     }
@@ -276,6 +280,18 @@ fn list(items: impl Iterator<Item = String>) -> String {
     }
 }
 
+/// Words of a command, whole: a word that is cut could hide its purpose. A longer command says how much is left out.
+fn command(words: &[String]) -> String {
+    let words: Vec<_> = words.iter().map(|word| printable(word)).collect();
+    let text = words.join(", ");
+    match text.get(..MAX_COMMAND) {
+        Some(head) if text.len() > MAX_COMMAND => {
+            format!("{head} AND {} MORE CHARACTERS", text.len() - MAX_COMMAND)
+        }
+        _ => text,
+    }
+}
+
 /// Printable text, cut in the middle.
 fn plain(text: &str) -> String {
     let text = printable(text);
@@ -299,6 +315,7 @@ fn printable(text: &str) -> String {
 
 const MAX_ITEMS: usize = 4;
 const MAX_LENGTH: usize = 120;
+const MAX_COMMAND: usize = 600;
 
 #[cfg(test)]
 mod tests;

@@ -172,6 +172,7 @@ async fn change(
         // Before the review, which reads the files that the configuration names, also for a mere check.
         controller.check_config(&config)?;
         let review = Review::of(controller, &state, &config);
+        let digest = controller.confirmation.digest(&review);
         let (changes, settings) = review.clone().answer();
         let has_nothing_to_do = edited == text && changes.is_empty();
         if options.check || has_nothing_to_do {
@@ -179,10 +180,11 @@ async fn change(
                 applied: false,
                 changes,
                 settings,
+                review: digest,
                 notes: Vec::new(),
             });
         }
-        options.permission.refuse_beyond(&review)?;
+        options.permission.refuse_beyond(controller, &review)?;
         refuse_widening(options, &changes)?;
         check_registries(controller, &mut state, &config, &changes, options.verify).await?;
         if controller.read_config_file()? != text {
@@ -194,6 +196,7 @@ async fn change(
             applied: true,
             changes,
             settings,
+            review: None,
             notes,
         });
     }

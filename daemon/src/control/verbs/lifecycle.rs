@@ -106,16 +106,20 @@ async fn check_reload(controller: &Controller) -> Result<Reloaded, ErrorBody> {
             registries: state.registries.len(),
             changes: Vec::new(),
             settings: Vec::new(),
+            review: None,
             notes: Vec::new(),
         });
     }
     let config = controller.read_config()?;
     controller.check_config(&config)?;
-    let (changes, settings) = Review::of(controller, &state, &config).answer();
+    let review = Review::of(controller, &state, &config);
+    let digest = controller.confirmation.digest(&review);
+    let (changes, settings) = review.answer();
     Ok(Reloaded {
         registries: config.registries.len(),
         changes,
         settings,
+        review: digest,
         notes: Vec::new(),
     })
 }
@@ -135,6 +139,7 @@ pub(super) async fn reload_config(
             registries: state.registries.len(),
             changes: Vec::new(),
             settings: Vec::new(),
+            review: None,
             notes: vec!["an ephemeral daemon has no file".to_owned()],
         });
     }
@@ -142,7 +147,7 @@ pub(super) async fn reload_config(
         let config = controller.read_config()?;
         controller.check_config(&config)?;
         let review = Review::of(controller, state, &config);
-        permission.refuse_beyond(&review)?;
+        permission.refuse_beyond(controller, &review)?;
         controller.company_roots.store(Arc::new(company_roots(&config)?));
         let before: Vec<RegistryName> = state.registries.keys().cloned().collect();
         // Again after each removal of a registry meanwhile; there are not endlessly many.
@@ -166,6 +171,7 @@ pub(super) async fn reload_config(
         registries: state.registries.len(),
         changes,
         settings,
+        review: None,
         notes,
     })
 }

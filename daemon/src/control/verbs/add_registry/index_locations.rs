@@ -64,6 +64,7 @@ pub(super) fn locate(
             located.place(registry, &home, location, name, widens);
         }
     }
+    located.notes.extend(config.unusable_notes::<Scope>(name));
     located.notes.extend(config.api_slash_note());
     if config.auth_required {
         located.notes.push(AUTH_REQUIRED.to_owned());
@@ -147,6 +148,36 @@ mod tests {
             ] {
                 check(widens, &format!(r#"{{"dl":"{dl}"}}"#), &[INDEX], &[], note);
             }
+        }
+    }
+
+    #[test]
+    fn a_dot_segment_makes_no_folder_of_the_whole_host() {
+        const INDEX: &str = "https://a.example/index/";
+        for widens in [Widens::AtOnce, Widens::IfAgreed] {
+            for dots in ["x/..", ".", "%2e", ".\\t.", "x/%2E%2e", "x%2f..", "x\\\\.."] {
+                let config = format!(r#"{{"dl":"https://a.example/{dots}/{{crate}}"}}"#);
+                check(widens, &config, &[INDEX], &[], "that no scope can be");
+            }
+        }
+    }
+
+    #[test]
+    fn what_an_index_may_name_can_be_a_scope() {
+        for path in [
+            "dl",
+            "@x/a%2Fb",
+            "%40x",
+            "a+b,c=d",
+            "$&'()*!~-._:",
+            "x%7Ey",
+            "corp/My%20Project/feed",
+            "api/v4/projects/1",
+        ] {
+            let config = format!(r#"{{"dl":"https://a.example/{path}/{{crate}}"}}"#);
+            let config: IndexConfig = serde_json::from_str(&config).unwrap();
+            assert_eq!(config.locations::<String>().count(), 1, "{path}");
+            assert_eq!(config.locations::<Scope>().count(), 1, "{path}");
         }
     }
 
