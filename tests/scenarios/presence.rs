@@ -217,7 +217,7 @@ impl Case {
         let sparse = format!("sparse+{}", index.url("/index/"));
         let add = ["add-registry", "crates", "--token-env", "CRATES_TOKEN"];
         let mut terminal = self.terminal(&[&add[..], &["--index", &sparse, "--ca-file", &self.ca]].concat());
-        terminal.read_until("Add the registry crates at");
+        terminal.read_until("Add the registry crates, with trust in the certificates in");
         terminal.read_until("Password: ");
         terminal.type_without_echo(PASSWORD);
         let files = index.url("/files/");
@@ -230,7 +230,7 @@ impl Case {
         assert!(status.success() && output.contains(&files), "{output}");
     }
 
-    /// Confirms a reload. What root changes in the file while the question is open is not part of it.
+    /// Confirms a reload. A value that root changes in the file while the question is open is not part of it.
     fn reload_what_was_shown(&self) {
         let file = self.machine.status()["config"].as_str().unwrap();
         let add = |line: &str| {
@@ -244,8 +244,10 @@ impl Case {
             terminal
         };
         add("notify = false");
-        let mut terminal = ask("the setting notify");
-        add("drain-timeout = \"7s\"");
+        add("drain-timeout = \"6s\"");
+        let mut terminal = ask("the setting notify, the setting drain-timeout");
+        let script = format!("sed -i 's/^drain-timeout = .*/drain-timeout = \"7s\"/' {file}");
+        self.machine.shell(ROOT, &script).succeeds();
         terminal.type_without_echo(PASSWORD);
         let (output, status) = terminal.finish();
         assert_eq!(status.code(), Some(i32::from(exit_code::FAILED)), "{output}");

@@ -242,7 +242,7 @@ fn shows_what_a_reload_changes_before_polkit_asks() {
     for (hello, requests) in [
         (
             r#"{"hello":{"versions":[1],"daemon":"0.1.0","asks":true}}"#.to_owned(),
-            vec!["reload-check", "reload"],
+            vec!["reload-check", "reload-reviewed"],
         ),
         (golden("hello"), vec!["reload"]),
     ] {

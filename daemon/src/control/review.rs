@@ -264,6 +264,7 @@ mod tests {
             assert!(permitted.refuse_beyond(&permitted).is_ok());
             assert!(Review::default().refuse_beyond(&permitted).is_ok());
             assert!(other.refuse_beyond(&permitted).is_err(), "{other:?}");
+            assert!(other.refuse_beyond(&Review::default()).is_err(), "{other:?}");
             assert_eq!(permitted.digest(&key), permitted.clone().digest(&key));
             assert_ne!(permitted.digest(&key), other.digest(&key), "{other:?}");
             assert_ne!(permitted.digest(&key), Review::default().digest(&key));

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::mounts::MountTable;
+use super::mounts::{MountChanges, MountTable};
 use super::subscriptions::Descriptor;
 
 /// Queue of events, and the mount table. Events of a folder have the name of its entry, and events of a file have none.
@@ -80,15 +80,25 @@ impl EventQueue {
         let _ = inotify::remove_watch(&self.inotify, watch);
     }
 
+    /// Changes of the mount table, for [`EventQueue::ready`].
+    ///
+    /// # Errors
+    /// The runtime cannot wait for the mount table.
+    pub(super) fn mounts(&self) -> io::Result<MountChanges<'_>> {
+        self.mounts.follow()
+    }
+
     /// Waits for an event or a mount. Events wake the runtime only during this call, so a flood of them costs little.
     ///
     /// # Errors
     /// The runtime cannot wait for the queue.
-    pub(super) async fn ready(&self) -> io::Result<Ready> {
+    pub(super) async fn ready(&self, mounts: &MountChanges<'_>) -> io::Result<Ready> {
         let queue = registered(self.inotify.as_fd(), Interest::READABLE)?;
         tokio::select! {
+            // First: a report of the mount table is made once, and the queue is drained in either case.
+            biased;
+            changed = mounts.next() => changed.map(|()| Ready::MountTable),
             ready = queue.readable() => ready.map(|_| Ready::Events),
-            changed = self.mounts.changed() => changed.map(|()| Ready::MountTable),
         }
     }
 

@@ -2,9 +2,10 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 use super::inotify::registered;
 
@@ -19,13 +20,27 @@ impl MountTable {
         File::open("/proc/self/mountinfo").map(Self)
     }
 
-    /// Waits for a mount or an unmount since the last call.
+    /// Changes from now on. Registered throughout: a change is not reported to those who register after it.
     ///
     /// # Errors
     /// The runtime cannot wait for the file.
-    pub(super) async fn changed(&self) -> io::Result<()> {
-        let table = registered(self.0.as_fd(), Interest::PRIORITY)?;
-        let _ = table.ready(Interest::PRIORITY | Interest::ERROR).await?;
+    pub(super) fn follow(&self) -> io::Result<MountChanges<'_>> {
+        registered(self.0.as_fd(), Interest::PRIORITY).map(MountChanges)
+    }
+}
+
+/// Changes of the mount table.
+#[derive(Debug)]
+pub(super) struct MountChanges<'a>(AsyncFd<BorrowedFd<'a>>);
+
+impl MountChanges<'_> {
+    /// Waits for a mount or an unmount since the last call. Cancel safe.
+    ///
+    /// # Errors
+    /// The runtime ends.
+    pub(super) async fn next(&self) -> io::Result<()> {
+        let mut ready = self.0.ready(Interest::PRIORITY | Interest::ERROR).await?;
+        ready.clear_ready();
         Ok(())
     }
 }

@@ -81,10 +81,11 @@ impl FileWatcher {
 
     #[cfg(target_os = "linux")]
     async fn serve(&self, queue: &EventQueue) -> io::Result<std::convert::Infallible> {
+        let mounts = queue.mounts()?;
         let mut pause = SHORTEST_PAUSE;
         loop {
             let quiet_since = Instant::now();
-            let ready = queue.ready().await?;
+            let ready = queue.ready(&mounts).await?;
             pause = match quiet_since.elapsed() {
                 quiet if quiet > QUIET => SHORTEST_PAUSE,
                 _ => (pause * 2).min(LONGEST_PAUSE),
@@ -172,6 +173,10 @@ impl FileWatcher {
 
     /// Logs the reason why files are looked at, once for each kind.
     pub(super) fn report(&self, error: &io::Error) {
+        // The reason why there is no queue has been logged.
+        if error.kind() == ErrorKind::Unsupported {
+            return;
+        }
         let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
         if !logged.contains(&error.kind()) {
             logged.push(error.kind());

@@ -118,7 +118,7 @@ impl Question {
 }
 
 fn addition(request: &AddRegistry) -> Question {
-    let new = || ("new", request.name.to_string());
+    let new = || ("new", new_registry(request));
     if let Some(owner) = &request.credential_of {
         return Question::new(
             "Send the token of $(registry) to $(urls) as well, for the new registry $(new)?",
@@ -133,22 +133,25 @@ fn addition(request: &AddRegistry) -> Question {
         );
     }
     if request.token.is_none() {
-        let source = plain(request.source.as_deref().unwrap_or("a source of its own"));
+        let source = request.source.as_deref().unwrap_or("a source of its own");
+        let source = command(&[source.to_owned()]);
         return Question::new(
             "Let regauth take a token from $(source) and send it to $(urls), for the new registry $(new)?",
             [("source", source), ("urls", places(request)), new()],
         );
     }
-    if let Some(file) = &request.ca_file {
-        return Question::new(
-            "Add the registry $(new) at $(urls), and trust the certificates in $(file) for it?",
-            [("file", plain(file)), ("urls", places(request)), new()],
-        );
-    }
     Question::new(
-        "Add the registry $(new) at $(urls), with its writes open?",
+        "Add the registry $(new), at $(urls)?",
         [("urls", places(request)), new()],
     )
+}
+
+/// Name of a new registry, and what it may do besides getting a token.
+fn new_registry(request: &AddRegistry) -> String {
+    let file = (request.ca_file.as_deref()).map(|file| format!(", with trust in the certificates in {}", plain(file)));
+    let opens_writes = request.writes.as_deref().is_some_and(|writes| writes != "deny");
+    let writes = if opens_writes { ", with its writes open" } else { "" };
+    format!("{}{}{writes}", request.name, file.unwrap_or_default())
 }
 
 fn changed_configuration(review: Option<&Review>) -> Question {

@@ -279,6 +279,7 @@ const SESSIONS: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authority::company_roots::CompanyRoots;
 
     /// Trust in one self-signed root.
     fn trust() -> Trust {
@@ -295,6 +296,24 @@ mod tests {
         assert!(!joined.has_same_roots(&one) && one.is_same(&one.clone()));
         assert!(one.joined(std::iter::empty()).has_same_roots(&one));
     }
+
+    #[test]
+    fn a_file_of_certificates_or_a_key_has_a_limit() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |length: usize| {
+            let path = folder.path().join("file.pem");
+            std::fs::File::create(&path).unwrap().set_len(length as u64).unwrap();
+            path
+        };
+        let refusal = |result: Result<(), TrustError>| result.unwrap_err().to_string();
+        assert!(refusal(check_files(Some(&file(MAX_CERTIFICATES)), None)).contains("no usable certificate"));
+        assert!(refusal(check_files(Some(&file(MAX_CERTIFICATES + 1)), None)).contains("longer than 4096 KiB"));
+        assert!(refusal(private_key(&file(MAX_KEY)).map(drop)).contains("no private key"));
+        assert!(refusal(private_key(&file(MAX_KEY + 1)).map(drop)).contains("longer than 64 KiB"));
+        let company = CompanyRoots::read(Some(&file(MAX_CERTIFICATES + 1)));
+        assert!(company.unwrap_err().to_string().contains("longer than 4096 KiB"));
+    }
+
     #[test]
     fn certificates_of_a_file_that_are_not_bound_verify_nobody() {
         let folder = tempfile::tempdir().unwrap();

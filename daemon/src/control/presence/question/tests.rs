@@ -35,6 +35,45 @@ fn says_where_a_token_would_go() {
 }
 
 #[test]
+fn a_new_registry_says_all_that_it_may_do() {
+    let more = r#""scopes":["https://a.example/"],"ca-file":"/evil.pem","writes":"allow""#;
+    let with = ", with trust in the certificates in /evil.pem, with its writes open";
+    for (source, question) in [
+        (
+            r#""credential-of":"corp","#,
+            format!("Send the token of corp to https://a.example/ as well, for the new registry x{with}?"),
+        ),
+        (
+            r#""source-command":{"command":["mint"]},"#,
+            format!(
+                "Let regauth run mint and send the token that it prints to https://a.example/, for the new registry x{with}?"
+            ),
+        ),
+        (
+            r#""source":"file:/x","#,
+            format!(
+                "Let regauth take a token from file:/x and send it to https://a.example/, for the new registry x{with}?"
+            ),
+        ),
+        (
+            r#""token":"t","#,
+            format!("Add the registry x{with}, at https://a.example/?"),
+        ),
+    ] {
+        check(
+            &format!(r#""method":"add-registry","name":"x",{source}{more}"#),
+            &question,
+        );
+    }
+    let host = "a".repeat(60);
+    let source = format!("jfrog:provider={0},host={0}.evil.example,audience={0}", host);
+    check(
+        &format!(r#""method":"add-registry","name":"x","source":"{source}","scopes":["https://a.example/"]"#),
+        &format!("Let regauth take a token from {source} and send it to https://a.example/, for the new registry x?"),
+    );
+}
+
+#[test]
 fn a_token_service_is_a_place_too_and_each_guarded_request_has_a_question() {
     check(
         r#""method":"add-registry","name":"x","credential-of":"corp","scopes":["https://a.example/"],"token-service":"https://evil.example/""#,
