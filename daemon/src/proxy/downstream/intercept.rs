@@ -40,7 +40,8 @@ pub(crate) async fn serve(
         () = drain::first_request_grace(&worker.state) => return,
     };
     let stream = match handshake {
-        Ok(Ok(stream)) => stream,
+        // Boxed, since the futures below have room for several copies.
+        Ok(Ok(stream)) => Box::new(stream),
         Ok(Err(error)) => {
             tracing::debug!(host = %host.origin, %error, "TLS handshake failed; does the client trust the bundle?");
             return;
