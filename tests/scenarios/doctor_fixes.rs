@@ -408,7 +408,8 @@ fn one_finding_names_file_and_line_of_what_a_client_cannot_read() {
 fn a_daemon_that_would_not_start_is_explained() {
     let mut desk = Desk::with(&[]);
     let config = desk.daemon.home().join("config.toml");
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    // No other test uses this address, so none takes the port once it is free.
+    let taken = TcpListener::bind("127.0.44.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let set_listen = |text: &str| {
         let others = text.lines().filter(|line| !line.starts_with("listen"));

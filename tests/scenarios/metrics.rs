@@ -114,7 +114,8 @@ fn the_endpoint_serves_metrics_and_nothing_else() {
 
 #[test]
 fn a_port_in_use_is_a_problem_that_ends_when_the_port_is_free() {
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    // No other test uses this address, so none takes the port once it is free.
+    let taken = TcpListener::bind("127.0.44.2:0").unwrap();
     let address = taken.local_addr().unwrap();
     let daemon = Daemon::builder()
         .config(&format!("metrics-listen = \"{address}\"\n"))

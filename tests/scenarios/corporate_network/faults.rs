@@ -10,9 +10,9 @@ use regauth_tests::squid::Squid;
 
 use super::{Company, OTHER_HOST, PASSWORD, USER, configured};
 
-/// Port that accepts connections and never answers.
+/// Port that accepts connections and never answers, on an address of its own: no other test takes it once it is free.
 fn silent_port() -> (TcpListener, String) {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let listener = TcpListener::bind((Ipv4Addr::new(127, 0, 44, 3), 0)).unwrap();
     let address = listener.local_addr().unwrap().to_string();
     (listener, address)
 }

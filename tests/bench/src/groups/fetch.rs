@@ -77,11 +77,7 @@ fn seconds(run: impl FnOnce() -> Output) -> f64 {
 
 const LARGE_LOCAL: Row = Row::new("cargo fetch, 507 crates", Unit::Seconds, &[Goal::Direct(1.03)]);
 const LARGE_REMOTE: Row = Row::new("cargo fetch, 507 crates, 60 ms", Unit::Seconds, &[Goal::Direct(0.75)]);
-const SMALL_REMOTE: Row = Row::new(
-    "cargo fetch, serde + regex, 60 ms",
-    Unit::Seconds,
-    &[Goal::Direct(0.3)],
-);
+const SMALL_REMOTE: Row = Row::new("cargo fetch, serde + regex, 60 ms", Unit::Seconds, &[Goal::Direct(0.3)]);
 const SMALL_LOCAL: Row = Row::new("cargo fetch, serde + regex", Unit::Seconds, &[Goal::Direct(1.03)]);
 const SMALL_UPDATE: Row = Row::new(
     "cargo update, serde + regex, 60 ms",
