@@ -16,6 +16,8 @@ use regauth_tests::registry::{Registry, USERNAME};
 use tempfile::TempDir;
 
 const TOKEN: &str = "t0ken-of-the-company";
+/// URL of a host that no bearer of a grant or a token reaches, so the gateway answers itself.
+const NO_PUBLIC_HOST: &str = "http://127.0.0.1:1/";
 
 /// Registry, provider and a gateway that trusts the provider's jobs of `corp/*` for reads of it.
 struct Team {
@@ -57,7 +59,18 @@ impl Team {
     /// Answer of the gateway itself to a client with this token, which does not lead to such a host.
     fn answer_to(&self, token: &str) -> Response {
         let curl = self.gateway.curl(&self.gateway.proxy(token));
-        curl.get("http://127.0.0.1:1/")
+        curl.get(NO_PUBLIC_HOST)
+    }
+
+    /// Waits for the end of a token, and for the gateway's answer then. A connection ends with its token, so a request at that
+    /// moment has no answer.
+    fn answer_after_the_end_of(&self, token: &str) -> Response {
+        let curl = self.gateway.curl(&self.gateway.proxy(token));
+        poll::wait_for("the end of a token", || {
+            let fetched = curl.fetch(NO_PUBLIC_HOST);
+            let answer = fetched.output.status.success().then(|| fetched.response())?;
+            answer.body().contains("The token has expired").then_some(answer)
+        })
     }
 
     fn is_accepted(&self, token: &str) -> bool {
@@ -126,10 +139,7 @@ fn a_token_that_proves_nothing_is_answered_407_with_a_reason() {
     );
     team.provider.set_identity_lifetime(Duration::from_secs(1));
     let short = team.identity();
-    let expired = poll::wait_for("the end of a token", || {
-        let answer = team.answer_to(&short);
-        answer.body().contains("The token has expired").then_some(answer)
-    });
+    let expired = team.answer_after_the_end_of(&short);
     let (head, rest) = good.split_once('.').unwrap();
     let unsigned = format!("{}.{}.", "eyJhbGciOiJub25lIn0", rest.split_once('.').unwrap().0);
     for (what, answer, says) in [
@@ -249,9 +259,7 @@ fn keys_are_rotated_and_the_provider_may_be_away() {
     team.provider.set_identity_lifetime(Duration::from_secs(3600));
     let first = team.identity();
     assert!(team.is_accepted(&first));
-    poll::wait_for("the end of a token", || {
-        team.answer_to(&expired).body().contains("has expired").then_some(())
-    });
+    team.answer_after_the_end_of(&expired);
     team.provider.use_key("k2");
     let second = team.identity();
     team.provider.take_down();
