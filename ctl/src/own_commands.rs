@@ -12,7 +12,7 @@ use crate::shell::folder_word;
 
 /// Sets the flags of this process. Only the first call counts.
 ///
-/// What was typed as `--home` is repeated only if it is a folder: anything else may be a misplaced token.
+/// The value of `--home` is repeated only if it is a folder: anything else may be a misplaced token.
 pub(crate) fn set_flags(home: Option<&Path>, system: bool) {
     let flags = match home {
         _ if system => Flags::System,

@@ -35,6 +35,15 @@ fn polkits_rules_decide_for_a_served_user() {
         .says("your session has no authentication agent of polkit")
         .says("run it in a terminal");
     assert!(!case.show().contains("/more/"));
+    // Nobody would read the last of sixty URLs.
+    let many: Vec<String> = (0..60).map(|number| format!("{scope}{number}/")).collect();
+    let add: Vec<&str> = ["add-scope", "corp"]
+        .into_iter()
+        .chain(many.iter().map(String::as_str))
+        .collect();
+    case.exits(ME, &add, exit_code::REFUSED)
+        .says("the change is too long for a question that shows all of it")
+        .says("make the change in smaller parts, or repeat the same command with sudo");
     case.exits(ME, &["remove-registry", "corp"], exit_code::REFUSED)
         .says("removes a registry that root has defined only if a person confirms");
     // Root needs no polkit, an open request neither, and a stranger does not come as far.

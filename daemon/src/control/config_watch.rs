@@ -24,13 +24,7 @@ pub(crate) async fn follow(controller: Arc<Controller>, end: CancellationToken) 
     let mut previous = loaded;
     let mut failed: Option<(Option<FileStamp>, Instant)> = None;
     loop {
-        let is_in_service = previous == loaded;
-        let until_look = async {
-            match is_in_service {
-                true => watch.until_look(CHECK_INTERVAL).await,
-                false => tokio::time::sleep(CHECK_INTERVAL).await,
-            }
-        };
+        let until_look = watch.until_look_once_settled(previous == loaded, CHECK_INTERVAL);
         if end.run_until_cancelled(until_look).await.is_none() {
             return;
         }

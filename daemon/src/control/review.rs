@@ -157,7 +157,8 @@ impl Change {
         }
     }
 
-    fn weight(&self) -> Weight {
+    /// Place in the list.
+    pub(super) fn weight(&self) -> Weight {
         match self {
             Self::Registry(change) => change.weight(),
             Self::Certificates { .. } => Weight::Certificates,

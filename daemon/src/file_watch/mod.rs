@@ -76,6 +76,15 @@ impl<const FILES: usize> FileWatch<FILES> {
         }
     }
 
+    /// Waits for the next look of a reader that reads files once they have stopped changing. Files that have not `settled` are
+    /// looked at after `interval`. Cancel safe.
+    pub(crate) async fn until_look_once_settled(&self, settled: bool, interval: Duration) {
+        match settled {
+            true => self.until_look(interval).await,
+            false => tokio::time::sleep(interval).await,
+        }
+    }
+
     /// Waits until the files are to be looked at: soon after a change that was reported, and else after `interval`, or
     /// [`RARER`] times that if changes are reported. Cancel safe.
     pub(crate) async fn until_look(&self, interval: Duration) {

@@ -46,7 +46,7 @@ struct Scanner {
     open: Open,
 }
 
-/// What the next line may continue.
+/// Element that the next line may continue.
 #[derive(Default)]
 enum Open {
     /// A key without a value: a block may follow.

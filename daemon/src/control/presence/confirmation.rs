@@ -82,6 +82,9 @@ impl Confirmation {
         question: Option<Question>,
     ) -> Result<(), NotConfirmed> {
         let asker = peer.asker().ok_or(NotConfirmed::NoProcess)?;
+        if question.as_ref().is_some_and(Question::is_too_long) {
+            return Err(NotConfirmed::TooLong);
+        }
         let asking = Asking {
             prompts: &self.prompts,
             time_limit: TIME_LIMIT,

@@ -22,6 +22,9 @@ pub(super) enum NotConfirmed {
     #[cfg(target_os = "linux")]
     #[error("nobody could be asked: your session has no authentication agent of polkit")]
     NoAgent,
+    /// The whole change does not fit into a question.
+    #[error("nobody was asked: the change is too long for a question that shows all of it")]
+    TooLong,
     /// A rule forbids it.
     #[cfg(target_os = "linux")]
     #[error("a rule of polkit forbids it ({})", .0.id())]
@@ -58,14 +61,14 @@ impl NotConfirmed {
             Self::ByRule(_) => false,
             #[cfg(target_os = "macos")]
             Self::Interrupted(_) => false,
-            Self::ByPerson | Self::TimedOut(_) | Self::Gone | Self::Busy | Self::Paused(_) => false,
+            Self::TooLong | Self::ByPerson | Self::TimedOut(_) | Self::Gone | Self::Busy | Self::Paused(_) => false,
         }
     }
 
     /// True if a question was asked, or a rule has answered it.
     pub(super) fn is_answer(&self) -> bool {
         // A program could fill the audit record with requests that open no question.
-        !self.is_impossible() && !matches!(self, Self::Busy | Self::Paused(_))
+        !self.is_impossible() && !matches!(self, Self::TooLong | Self::Busy | Self::Paused(_))
     }
 
     /// Next step of the person.
@@ -73,6 +76,7 @@ impl NotConfirmed {
         let step = match self {
             Self::Unavailable(_) if !is_guarded => Unavailable::NEXT_STEP,
             Self::Unavailable(_) => "",
+            Self::TooLong => "make the change in smaller parts",
             Self::NoProcess => "run it outside of the container",
             #[cfg(target_os = "linux")]
             Self::NoAgent => "run it in a terminal, where regauthctl asks itself, or on the desktop",
@@ -118,6 +122,7 @@ mod tests {
             NotConfirmed::Busy,
             NotConfirmed::Paused(Duration::from_secs(1)),
             NotConfirmed::NoProcess,
+            NotConfirmed::TooLong,
         ] {
             assert!(!none.is_answer(), "{none}");
         }

@@ -1,8 +1,11 @@
-//! Text of the platform's dialogue: what is asked, in one sentence.
+//! Text of the platform's dialogue: one sentence that says what is permitted by a yes.
 //!
 //! On Linux only a guarded daemon says it: polkit takes texts from a trusted user alone, so the dialogue of a user's own daemon
-//! has the general text of the action. macOS takes any text. Names and URLs come from the program that asks. They are cut, and contain nothing that an
-//! agent could read as markup or as another line.
+//! has the general text of the action. macOS takes any text.
+//!
+//! Names and URLs come from the program that asks. They contain nothing that an agent could read as markup or as another line.
+//! What widens is never cut, since a cut could hide the harmful part: a sentence that [is too long](Question::is_too_long) is not
+//! asked.
 
 mod change;
 
@@ -15,6 +18,7 @@ use regauth_shared::Request;
 use regauth_shared::request::{AddRegistry, Grant, SetUpstream};
 use url::Url;
 
+use crate::config::Weight;
 use crate::control::review::Review;
 
 /// Sentence with placeholders, and their values. polkit puts the values in.
@@ -109,8 +113,12 @@ impl Question {
         }
     }
 
+    /// True if a person would not read the whole sentence.
+    pub(super) fn is_too_long(&self) -> bool {
+        self.text().len() > MAX_LENGTH
+    }
+
     /// The sentence with its values, none of which has a `$`.
-    #[cfg(any(target_os = "macos", test))]
     fn text(&self) -> String {
         let fill = |text: String, (name, value): (&&str, &String)| text.replace(&format!("$({name})"), value);
         self.values.iter().fold(self.message.to_owned(), fill)
@@ -178,9 +186,19 @@ fn reloaded_configuration(review: Option<&Review>) -> Question {
     }
 }
 
+/// All changes that widen, and the first of the others.
 fn changes_of(review: Option<&Review>) -> Option<String> {
     let changes = &review?.changes;
-    (!changes.is_empty()).then(|| list(changes.iter().map(change::text)))
+    let widening = changes
+        .iter()
+        .filter(|change| change.weight() != Weight::Narrowing)
+        .count();
+    let shown = changes.len().min(widening.max(MAX_NARROWING));
+    let texts = list(changes.iter().take(shown).map(change::text));
+    match changes.len() - shown {
+        0 => (!changes.is_empty()).then_some(texts),
+        others => Some(format!("{texts} AND {others} MORE, WHICH WIDEN NOTHING")),
+    }
 }
 
 fn grant(request: &Grant) -> Question {
@@ -228,8 +246,7 @@ fn urls(texts: &[String]) -> String {
     list(texts.iter().map(|text| url(text)))
 }
 
-/// URL as the daemon would use it: a name of another script in its ASCII form, without user and password. The host is never
-/// cut, since its end says who owns it.
+/// URL as the daemon would use it: a name of another script in its ASCII form, without user and password.
 fn url(text: &str) -> String {
     let Ok(url) = Url::parse(text) else {
         return plain(text);
@@ -238,7 +255,7 @@ fn url(text: &str) -> String {
     let host = url.host_str().unwrap_or_default();
     let origin = format!("{}://{host}{port}", url.scheme());
     let query = url.query().map_or_else(String::new, |query| format!("?{query}"));
-    format!("{}{}", printable(&origin), plain(&format!("{}{query}", url.path())))
+    format!("{}{}", plain(&origin), plain(&format!("{}{query}", url.path())))
 }
 
 /// Scheme, host and port of a proxy. The rest may have a password.
@@ -265,57 +282,26 @@ fn time(seconds: u64) -> String {
     humantime::format_duration(Duration::from_secs(seconds)).to_string()
 }
 
-/// The first items, and the number of those left out.
 fn list(items: impl Iterator<Item = String>) -> String {
-    let items: Vec<String> = items.collect();
-    let shown = items
-        .iter()
-        .take(MAX_ITEMS)
-        .map(String::as_str)
-        .collect::<Vec<_>>()
-        .join(", ");
-    match items.len().saturating_sub(MAX_ITEMS) {
-        0 => shown,
-        more => format!("{shown} AND {more} MORE"),
-    }
+    items.collect::<Vec<_>>().join(", ")
 }
 
-/// Words of a command, whole: a word that is cut could hide its purpose. A longer command says how much is left out.
 fn command(words: &[String]) -> String {
-    let words: Vec<_> = words.iter().map(|word| printable(word)).collect();
-    let text = words.join(", ");
-    match text.get(..MAX_COMMAND) {
-        Some(head) if text.len() > MAX_COMMAND => {
-            format!("{head} AND {} MORE CHARACTERS", text.len() - MAX_COMMAND)
-        }
-        _ => text,
-    }
-}
-
-/// Printable text, cut in the middle.
-fn plain(text: &str) -> String {
-    let text = printable(text);
-    let characters = text.len();
-    match (
-        text.get(..MAX_LENGTH / 2),
-        text.get(characters.saturating_sub(MAX_LENGTH / 2)..),
-    ) {
-        (Some(head), Some(tail)) if characters > MAX_LENGTH => format!("{head} ... {tail}"),
-        _ => text,
-    }
+    list(words.iter().map(|word| plain(word)))
 }
 
 /// ASCII characters that no markup uses; every other one is a question mark.
-fn printable(text: &str) -> String {
+fn plain(text: &str) -> String {
     let is_plain =
         |character: char| (character == ' ' || character.is_ascii_graphic()) && !"<>&$`\"\\".contains(character);
     let replaced = |character| if is_plain(character) { character } else { '?' };
     text.chars().map(replaced).collect()
 }
 
-const MAX_ITEMS: usize = 4;
-const MAX_LENGTH: usize = 120;
-const MAX_COMMAND: usize = 600;
+/// Characters that a person reads, and that fit into a dialogue.
+const MAX_LENGTH: usize = 1000;
+/// Changes that are shown if none widens.
+const MAX_NARROWING: usize = 4;
 
 #[cfg(test)]
 mod tests;

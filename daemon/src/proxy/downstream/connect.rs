@@ -25,7 +25,7 @@ use crate::proxy::state::Worker;
 
 /// Serves one connection from its first byte to its end.
 ///
-/// What a connection may become is boxed: its task reserves memory for the largest of its states.
+/// Its large states are boxed, because a task reserves memory for the largest of its states.
 pub(crate) async fn serve(worker: Worker, mut stream: TcpStream, entrance: Entrance) {
     let Ok(address) = entrance::client_address(&worker.state, &mut stream, entrance).await else {
         return;

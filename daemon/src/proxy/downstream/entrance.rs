@@ -145,13 +145,7 @@ impl ServerCertificate {
         let mut last_read = watch.look().await;
         let mut previous = last_read;
         loop {
-            let is_in_service = previous == last_read;
-            let until_look = async {
-                match is_in_service {
-                    true => watch.until_look(CHECK_INTERVAL).await,
-                    false => tokio::time::sleep(CHECK_INTERVAL).await,
-                }
-            };
+            let until_look = watch.until_look_once_settled(previous == last_read, CHECK_INTERVAL);
             if end.run_until_cancelled(until_look).await.is_none() {
                 return;
             }

